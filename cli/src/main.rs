@@ -1,0 +1,5 @@
+//! The `handfast` command.
+
+fn main() -> std::process::ExitCode {
+    handfast::run()
+}

@@ -1,0 +1,90 @@
+//! The decision log on one redb file.
+
+use uuid::Uuid;
+
+use handfast_common::codec;
+use handfast_common::ids::{LogId, RecordNumber};
+use handfast_common::storage::{CommitMode, Folder, Journal, Options, StorageError, Store};
+
+use super::{DecisionLog, Entry, Recovered};
+use crate::protocol::{Numbered, Record};
+
+/// Name of the file, and of the journal in it.
+const STORE: &str = "coordinator";
+const JOURNAL: &str = "decisions";
+
+/// How the log is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogOptions {
+    /// How commits reach the disk.
+    pub commit: CommitMode,
+    /// Bytes of redb's page cache.
+    pub cache_bytes: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { commit: CommitMode::TwoPhase, cache_bytes: Options::DEFAULTS.cache_bytes }
+    }
+}
+
+/// A [`DecisionLog`] on redb: each record is a row of a journal, framed with its transaction and a checksum.
+#[derive(Debug)]
+pub struct RedbLog {
+    pub(super) store: Store,
+    pub(super) journal: Journal,
+}
+
+impl RedbLog {
+    /// Opens the log of a locked folder; makes it, with `identity`, if there is none.
+    ///
+    /// # Errors
+    /// When it is damaged, of another kind or name, or the disk fails.
+    pub fn open(folder: &Folder, options: LogOptions, identity: impl FnOnce() -> Uuid) -> Result<Self, StorageError> {
+        let options = Options { commit: options.commit, cache_bytes: options.cache_bytes, ..Options::DEFAULTS };
+        Ok(Self::over(Store::open(folder, STORE, options, identity)?))
+    }
+
+    /// The log in a store that is open already: on a simulated disk, say.
+    #[must_use]
+    pub fn over(store: Store) -> Self {
+        let journal = store.journal(JOURNAL);
+        Self { store, journal }
+    }
+
+    fn decode(&self, number: u64, txn: Uuid, payload: &[u8]) -> Result<Numbered, StorageError> {
+        let damaged = |why: String| StorageError::damaged_record(self.store.file(), format!("decision {number}"), why);
+        let record: Record = codec::decode(payload).map_err(|error| damaged(error.to_string()))?;
+        if txn_of(&record) != txn {
+            return Err(damaged(format!("its frame names transaction {txn}, its content does not")));
+        }
+        Ok((RecordNumber(number), record))
+    }
+}
+
+fn txn_of(record: &Record) -> Uuid {
+    record.txn().map_or(Uuid::nil(), |txn| txn.0)
+}
+
+impl DecisionLog for RedbLog {
+    fn write(&mut self, batch: &[Entry]) -> Result<(), StorageError> {
+        let mut puts = Vec::with_capacity(batch.len());
+        let mut deletes = Vec::new();
+        for entry in batch {
+            let payload = codec::encode(&entry.record).map_err(|error| {
+                let record = format!("decision {}", entry.number.0);
+                StorageError::damaged_record(self.store.file(), record, format!("can't be encoded: {error}"))
+            })?;
+            puts.push((entry.number.0, txn_of(&entry.record), payload));
+            deletes.extend(entry.erase.iter().map(|number| number.0));
+        }
+        self.store.write(|txn| self.journal.append(txn, &puts, &deletes)).map(drop)
+    }
+
+    fn read_all(&mut self) -> Result<Recovered, StorageError> {
+        let (entries, head) = self.store.read(|txn| Ok((self.journal.scan(txn)?, self.journal.head(txn)?)))?;
+        let records: Result<Vec<Numbered>, StorageError> =
+            entries.into_iter().map(|entry| self.decode(entry.key, entry.txn, &entry.payload)).collect();
+        Ok(Recovered { log: LogId(self.store.identity()), records: records?, last_number: RecordNumber(head.last_key) })
+    }
+}

@@ -1,0 +1,115 @@
+//! Outcomes of ended transactions: what a key is answered with, and when it may be forgotten.
+//!
+//! Kept until a number of newer ones exist or a stretch of the coordinator's own running time has passed. What is
+//! trimmed raises the *floor*: a ticket below it is answered `Forgotten`, never with a guess.
+
+use std::collections::BTreeMap;
+
+use handfast_common::ids::{Age, ContentHash, Key, RecordNumber, TxnId};
+use handfast_common::outcome::Outcome;
+
+use super::machine::Effects;
+use super::record::Record;
+use super::{Coordinator, Effect, Timer};
+
+/// Most outcomes trimmed in one write: a larger one would hold up the commits behind it.
+const TRIM_AT_ONCE: u64 = 1_024;
+
+/// Outcomes of ended transactions, by transaction.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct History {
+    pub(super) ended: BTreeMap<TxnId, Ended>,
+    /// The highest transaction trimmed, and the record that says so.
+    pub(super) floor: Option<(TxnId, RecordNumber)>,
+}
+
+/// What remains of a transaction.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Ended {
+    pub(super) key: Key,
+    /// `None`: the key was only asked about, whatever it stood for.
+    pub(super) hash: Option<ContentHash>,
+    pub(super) age: Age,
+    pub(super) outcome: Outcome,
+    /// Its records in the log, to be erased with it.
+    pub(super) records: Vec<RecordNumber>,
+}
+
+impl History {
+    /// Whether a key first sent when the coordinator stood at (`epoch`, `sequence`) may have been forgotten: its
+    /// transaction, had there been one, may lie at or below the floor.
+    pub(super) fn may_have_forgotten(&self, epoch: u64, sequence: u64) -> bool {
+        self.floor.is_some_and(|(floor, _)| (epoch, sequence) < (floor.epoch().0, floor.sequence()))
+    }
+
+    /// Whether the outcome of `txn` has been trimmed.
+    pub(super) fn has_trimmed(&self, txn: TxnId) -> bool {
+        self.floor.is_some_and(|(floor, _)| txn <= floor)
+    }
+}
+
+impl Coordinator {
+    /// Files an ended transaction and trims what has become too much.
+    pub(super) fn file(&mut self, txn: TxnId, ended: Ended, out: &mut Effects) {
+        self.history.ended.insert(txn, ended);
+        let keep = self.config.retention_count;
+        let slack = (keep / 64).clamp(1, TRIM_AT_ONCE);
+        if self.history.ended.len() as u64 >= keep + slack {
+            let surplus = self.history.ended.len() as u64 - keep;
+            self.trim(surplus, None, out);
+        }
+    }
+
+    pub(super) fn on_retention(&mut self, out: &mut Effects) {
+        let number = self.ticks.back().map_or(1, |(number, _, _)| number + 1);
+        let upto = TxnId::new(self.log, self.epoch, self.sequence, self.nonce);
+        let mut expired = None;
+        let mut erase = Vec::new();
+        while let Some((first, reach, record)) = self.ticks.front().copied() {
+            if number - first < self.config.retention_ticks {
+                break;
+            }
+            expired = Some(reach);
+            erase.push(record);
+            self.ticks.pop_front();
+        }
+        let record = self.append(Record::Tick { number, upto }, erase, None, false, out);
+        self.ticks.push_back((number, upto, record));
+        while let Some(reach) = expired {
+            if self.history.ended.first_key_value().is_none_or(|(txn, _)| *txn > reach) {
+                break;
+            }
+            self.trim(TRIM_AT_ONCE, Some(reach), out);
+        }
+        out.push(Effect::SetTimer { timer: Timer::Retention, after: self.config.retention_tick, jitter: false });
+    }
+
+    /// Trims at most `surplus` of the oldest outcomes, none beyond `reach`. Records, floor and what the registry owes
+    /// to the erased records are one write: half of it would be a lie.
+    fn trim(&mut self, surplus: u64, reach: Option<TxnId>, out: &mut Effects) {
+        let mut erase = Vec::new();
+        let mut floor = self.history.floor.map(|(floor, _)| floor);
+        for _ in 0..surplus.min(TRIM_AT_ONCE) {
+            let Some(entry) = self.history.ended.first_entry() else { break };
+            if reach.is_some_and(|reach| *entry.key() > reach) {
+                break;
+            }
+            let (txn, ended) = entry.remove_entry();
+            floor = floor.max(Some(txn));
+            erase.extend(ended.records);
+            if self.keys.get(&ended.key) == Some(&txn) {
+                self.keys.remove(&ended.key);
+            }
+        }
+        let Some(floor) = floor else { return };
+        // The erased Commit and End records held store sequences; the registry takes them over first.
+        let names: Vec<_> = self.registry.keys().cloned().collect();
+        for name in names {
+            self.rewrite_registration(&name, out);
+        }
+        erase.extend(self.history.floor.map(|(_, record)| record));
+        let record = Record::Floor { floor, decisions: self.decisions };
+        let number = self.append(record, erase, None, false, out);
+        self.history.floor = Some((floor, number));
+    }
+}

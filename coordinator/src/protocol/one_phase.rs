@@ -1,0 +1,157 @@
+//! Transactions of one branch: the participant decides.
+//!
+//! No timeout and no lost connection is an abort here, because the participant may have committed. It is asked until
+//! it tells, and asking fences: what had not reached its log by then never will.
+
+use handfast_common::ids::{Name, RecordNumber, TxnId, Xid};
+use handfast_common::messages::{Addressee, Micros, OnePhase, OnePhaseResult, Order, Unconfirmed};
+use handfast_common::outcome::{BranchReads, Outcome, Payload, Reason};
+
+use super::Coordinator;
+use super::machine::{Awaited, Effects};
+use super::peers::PeerState;
+use super::record::{OnePhaseOutcome, Record};
+use super::table::{Event, next};
+use super::transaction::{Branch, BranchState, Transaction};
+
+impl Coordinator {
+    pub(super) fn send_one_phase(&mut self, txn: TxnId, who: Addressee, out: &mut Effects) {
+        let Some(transaction) = self.live.get_mut(&txn) else { return };
+        let Some(branch) = transaction.branches.get_mut(&who.name) else { return };
+        branch.state = BranchState::Asked;
+        branch.sent_to = Some(who.clone());
+        let name = who.name.clone();
+        let order = Order::CommitOnePhase(OnePhase {
+            to: who,
+            xid: transaction.xid,
+            age: transaction.age,
+            wait: transaction.wait,
+            key: transaction.key,
+            hash: transaction.hash,
+            work: branch.work.take().unwrap_or_default(),
+        });
+        self.send(&name, order, out);
+    }
+
+    /// The answer did not come: from now on it is asked for.
+    pub(super) fn lose_one_phase(&mut self, txn: TxnId, out: &mut Effects) {
+        if self.advance(txn, Event::Lost, out).is_some() {
+            self.repeat(txn, out);
+            self.arm_resend(txn, out);
+        }
+    }
+
+    pub(super) fn on_one_phase_ended(&mut self, name: &Name, xid: Xid, result: OnePhaseResult, out: &mut Effects) {
+        let asked = self.live.get(&xid.txn).is_some_and(|transaction| {
+            transaction.xid == xid
+                && transaction.branches.contains_key(name)
+                && next(Some(transaction.phase), Event::OnePhaseCommitted).is_ok()
+        });
+        if !asked {
+            return;
+        }
+        match result {
+            OnePhaseResult::Committed(reads) => {
+                self.record_one_phase(xid.txn, name, reads, out);
+            }
+            OnePhaseResult::Aborted(reason) => {
+                if self.advance(xid.txn, Event::OnePhaseAborted, out).is_some() {
+                    let reason = Reason::new(reason.kind, format!("'{name}' refused it: {}", reason.detail));
+                    self.end(xid.txn, Some(Outcome::Aborted(reason)), out);
+                }
+            }
+        }
+    }
+
+    /// The participant committed: the client may know at once, its marker answers until our record is on disk.
+    fn record_one_phase(&mut self, txn: TxnId, name: &Name, reads: Payload, out: &mut Effects) -> Option<RecordNumber> {
+        self.advance(txn, Event::OnePhaseCommitted, out)?;
+        if let Some(branch) = self.live.get_mut(&txn).and_then(|transaction| transaction.branches.get_mut(name)) {
+            branch.state = BranchState::Acknowledged;
+            branch.reads = reads;
+        }
+        self.tell_committed(txn, out);
+        self.append_outcome(txn, name, out)
+    }
+
+    fn append_outcome(&mut self, txn: TxnId, name: &Name, out: &mut Effects) -> Option<RecordNumber> {
+        let transaction = self.live.get(&txn)?;
+        let record = Record::OnePhase(OnePhaseOutcome {
+            xid: transaction.xid,
+            key: transaction.key,
+            hash: transaction.hash,
+            reads: BranchReads {
+                participant: name.clone(),
+                reads: transaction.branches.get(name).map(|branch| branch.reads.clone()).unwrap_or_default(),
+            },
+        });
+        let number = self.append(record, Vec::new(), Some(Awaited::Outcome(txn)), false, out);
+        self.live.get_mut(&txn)?.records.push(number);
+        Some(number)
+    }
+
+    pub(super) fn on_outcome_forced(&mut self, txn: TxnId, out: &mut Effects) {
+        if self.advance(txn, Event::OutcomeForced, out).is_some() {
+            self.end(txn, None, out);
+        }
+        let writing = |state: &PeerState| matches!(state, PeerState::Writing { .. });
+        let names: Vec<Name> =
+            self.peers.iter().filter(|(_, peer)| writing(&peer.state)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.on_welcome_written(&name, out);
+        }
+    }
+
+    /// A participant reports a one-phase commit that no mark has covered. If this log does not know of it, the record
+    /// was lost with an earlier start: it is made up for before any mark of this epoch reaches the participant.
+    pub(super) fn on_unconfirmed(
+        &mut self,
+        name: &Name,
+        report: Unconfirmed,
+        out: &mut Effects,
+    ) -> Option<RecordNumber> {
+        let txn = report.xid.txn;
+        if report.xid.log != self.log || self.history.has_trimmed(txn) {
+            return None;
+        }
+        if let Some(ended) = self.history.ended.get(&txn) {
+            if matches!(ended.outcome, Outcome::Aborted(_)) {
+                self.stop(out, format!("transaction {txn}: told aborted, but '{name}' has committed it in one phase"));
+            }
+            return None;
+        }
+        if let Some(live) = self.live.get(&txn) {
+            return if next(Some(live.phase), Event::OnePhaseCommitted).is_ok() {
+                self.record_one_phase(txn, name, report.reads, out)
+            } else {
+                live.records.last().copied()
+            };
+        }
+        let phase = match next(None, Event::OnePhaseReported) {
+            Ok(phase) => phase,
+            Err(illegal) => {
+                self.stop(out, format!("transaction {txn}: {illegal}"));
+                return None;
+            }
+        };
+        let mut branch = Branch::waiting(Payload::default());
+        branch.state = BranchState::Acknowledged;
+        branch.reads = report.reads;
+        let transaction = Transaction {
+            xid: report.xid,
+            key: report.key,
+            hash: report.hash,
+            age: self.clock,
+            phase,
+            wait: Micros(0),
+            branches: [(name.clone(), branch)].into(),
+            waiters: Vec::new(),
+            records: Vec::new(),
+            attempts: 0,
+            since_ms: self.now_ms,
+        };
+        self.live.insert(txn, transaction);
+        self.keys.entry(report.key).or_insert(txn);
+        self.append_outcome(txn, name, out)
+    }
+}

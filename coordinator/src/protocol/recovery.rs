@@ -1,0 +1,262 @@
+//! From the records of a log to a running machine, over the same table that made them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use handfast_common::ids::{Age, Epoch, LogId, Nonce, RecordNumber, TxnId, Xid};
+use handfast_common::messages::Micros;
+use handfast_common::outcome::{Outcome, Payload};
+
+use super::history::{Ended, History};
+use super::machine::{Awaited, Config, Coordinator, Effects, Start};
+use super::record::{Commit, Numbered, OnePhaseOutcome, Record};
+use super::table::{Event, Phase, next};
+use super::transaction::{Branch, BranchState, Transaction};
+use super::{Effect, peers::Peer};
+
+/// A log that can't have been written by this machine. Nothing is guessed: the process stops.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("record {} ({kind}): {why}", number.0)]
+pub struct RecoveryError {
+    /// Which record.
+    pub number: RecordNumber,
+    /// Its kind.
+    pub kind: &'static str,
+    /// What is wrong with it, naming the state it was found in.
+    pub why: String,
+}
+
+impl Coordinator {
+    /// Reads a log and begins the next epoch: the effects force it, and after `RecordsForced` for it the machine is
+    /// ready. `last_number` is the highest record number ever used, also of records erased since; `nonce` is random.
+    ///
+    /// # Errors
+    /// When a record is illegal in the state that those before it left.
+    pub fn recover(
+        config: Config,
+        log: LogId,
+        nonce: Nonce,
+        records: Vec<Numbered>,
+        last_number: RecordNumber,
+    ) -> Result<(Self, Vec<Effect>), RecoveryError> {
+        let mut machine = Self::empty(config, log, nonce);
+        for (number, record) in records {
+            let kind = record.kind();
+            machine.replay(number, record).map_err(|why| RecoveryError { number, kind, why })?;
+            machine.last_number = number;
+        }
+        machine.last_number = machine.last_number.max(last_number);
+        let mut out = Effects::new();
+        machine.begin_epoch(&mut out)?;
+        Ok((machine, out))
+    }
+
+    fn empty(config: Config, log: LogId, nonce: Nonce) -> Self {
+        Self {
+            config,
+            log,
+            epoch: Epoch(0),
+            nonce,
+            line: Vec::new(),
+            ready: false,
+            stopped: false,
+            room: true,
+            now_ms: 0,
+            sequence: 0,
+            clock: Age(0),
+            decisions: 0,
+            decisions_forced: 0,
+            last_number: RecordNumber(0),
+            awaited: BTreeMap::new(),
+            live: BTreeMap::new(),
+            undecided: 0,
+            keys: BTreeMap::new(),
+            history: History::default(),
+            ticks: VecDeque::new(),
+            registry: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            silence_armed: false,
+            registering: BTreeMap::new(),
+        }
+    }
+
+    fn begin_epoch(&mut self, out: &mut Effects) -> Result<(), RecoveryError> {
+        let epoch = Epoch(self.line.last().map_or(1, |start| start.epoch.0 + 1));
+        if epoch.0 > TxnId::MAX_EPOCH {
+            let why = "this log has been started as often as its ids can count; make a new one".to_owned();
+            return Err(RecoveryError { number: self.last_number, kind: "Epoch", why });
+        }
+        if let Some(last) = self.line.last_mut() {
+            last.decisions = self.decisions;
+        }
+        self.epoch = epoch;
+        self.decisions_forced = self.decisions;
+        let record = Record::Epoch { epoch, nonce: self.nonce, decisions: self.decisions };
+        self.append(record, Vec::new(), Some(Awaited::Epoch), true, out);
+        Ok(())
+    }
+
+    fn replay(&mut self, number: RecordNumber, record: Record) -> Result<(), String> {
+        if number <= self.last_number {
+            return Err(format!("its number does not come after {}", self.last_number.0));
+        }
+        match record {
+            Record::Epoch { epoch, nonce, decisions } => self.replay_epoch(epoch, nonce, decisions),
+            Record::Participant(registration) => {
+                let name = registration.name.clone();
+                self.peers.insert(name.clone(), Peer::default());
+                match self.registry.insert(name.clone(), (registration, number)) {
+                    Some(_) => Err(format!("participant '{name}' is registered twice")),
+                    None => Ok(()),
+                }
+            }
+            Record::Commit(commit) => self.replay_commit(number, commit),
+            Record::End { txn, acknowledged } => self.replay_end(number, txn, &acknowledged),
+            Record::OnePhase(outcome) => self.replay_one_phase(number, outcome),
+            Record::Floor { floor, decisions } => {
+                self.decisions = self.decisions.max(decisions);
+                match self.history.floor.replace((floor, number)) {
+                    Some((other, _)) => Err(format!("there is a floor already, at {other}")),
+                    None => Ok(()),
+                }
+            }
+            Record::Tick { number: tick, upto } => {
+                let grows = self.ticks.back().is_none_or(|(last, _, _)| *last < tick);
+                self.ticks.push_back((tick, upto, number));
+                if grows { Ok(()) } else { Err(format!("tick {tick} does not come after the one before")) }
+            }
+        }
+    }
+
+    fn replay_epoch(&mut self, epoch: Epoch, nonce: Nonce, decisions: u64) -> Result<(), String> {
+        if self.line.last().is_some_and(|last| last.epoch >= epoch) {
+            return Err(format!("epoch {} does not come after the one before", epoch.0));
+        }
+        self.decisions = self.decisions.max(decisions);
+        if let Some(last) = self.line.last_mut() {
+            last.decisions = decisions;
+        }
+        self.line.push(Start { epoch, nonce, decisions });
+        Ok(())
+    }
+
+    /// Whether the transaction is one of this log, begun in a start that the line knows.
+    fn check_xid(&self, xid: Xid) -> Result<(), String> {
+        let known = self.line.iter().any(|start| start.epoch == xid.txn.epoch() && start.nonce == xid.nonce);
+        if xid.log == self.log && known {
+            Ok(())
+        } else {
+            Err(format!("transaction {} belongs to no start of this log", xid.txn))
+        }
+    }
+
+    fn phase_of(&self, txn: TxnId) -> Option<Phase> {
+        let ended = self.history.ended.contains_key(&txn).then_some(Phase::Ended);
+        self.live.get(&txn).map(|transaction| transaction.phase).or(ended)
+    }
+
+    fn replay_commit(&mut self, number: RecordNumber, commit: Commit) -> Result<(), String> {
+        let xid = commit.xid;
+        self.check_xid(xid)?;
+        let phase = next(self.phase_of(xid.txn), Event::FoundCommit)
+            .map_err(|illegal| format!("transaction {}: {illegal}", xid.txn))?;
+        self.decisions = self.decisions.max(commit.decision);
+        let mut branches: BTreeMap<_, _> = BTreeMap::new();
+        for branch in commit.branches {
+            self.raise_sequence(&branch.participant, branch.sequence);
+            branches.insert(branch.participant, Branch::prepared(branch.store, branch.sequence));
+        }
+        for reads in commit.reads {
+            let branch = branches.entry(reads.participant).or_insert_with(|| {
+                let mut branch = Branch::waiting(Payload::default());
+                branch.state = BranchState::Released;
+                branch
+            });
+            branch.reads = reads.reads;
+        }
+        let transaction = Transaction {
+            xid,
+            key: commit.key,
+            hash: commit.hash,
+            age: Age(0),
+            phase,
+            wait: Micros(0),
+            branches,
+            waiters: Vec::new(),
+            records: vec![number],
+            attempts: 0,
+            since_ms: 0,
+        };
+        self.take_key(&transaction)?;
+        self.live.insert(xid.txn, transaction);
+        Ok(())
+    }
+
+    fn replay_end(&mut self, number: RecordNumber, txn: TxnId, acknowledged: &[u64]) -> Result<(), String> {
+        let illegal = |illegal| format!("transaction {txn}: {illegal}");
+        next(self.phase_of(txn), Event::FoundEnd).map_err(illegal)?;
+        let Some(mut transaction) = self.live.remove(&txn) else {
+            return Err(format!("transaction {txn} is not live"));
+        };
+        let updating = transaction.branches.iter().filter(|(_, branch)| branch.state == BranchState::Yes);
+        let raises: Vec<_> = updating.map(|(name, _)| name.clone()).zip(acknowledged.iter().copied()).collect();
+        for (name, sequence) in raises {
+            self.raise_sequence(&name, sequence);
+        }
+        transaction.records.push(number);
+        self.file_replayed(transaction);
+        Ok(())
+    }
+
+    fn replay_one_phase(&mut self, number: RecordNumber, outcome: OnePhaseOutcome) -> Result<(), String> {
+        let xid = outcome.xid;
+        self.check_xid(xid)?;
+        let phase = next(self.phase_of(xid.txn), Event::FoundOutcome)
+            .map_err(|illegal| format!("transaction {}: {illegal}", xid.txn))?;
+        let mut branch = Branch::waiting(Payload::default());
+        branch.state = BranchState::Acknowledged;
+        branch.reads = outcome.reads.reads;
+        let transaction = Transaction {
+            xid,
+            key: outcome.key,
+            hash: outcome.hash,
+            age: Age(0),
+            phase,
+            wait: Micros(0),
+            branches: [(outcome.reads.participant, branch)].into(),
+            waiters: Vec::new(),
+            records: vec![number],
+            attempts: 0,
+            since_ms: 0,
+        };
+        self.take_key(&transaction)?;
+        self.file_replayed(transaction);
+        Ok(())
+    }
+
+    fn take_key(&mut self, transaction: &Transaction) -> Result<(), String> {
+        match self.keys.insert(transaction.key, transaction.xid.txn) {
+            Some(other) => Err(format!("key {} belongs to transaction {other} already", transaction.key)),
+            None => Ok(()),
+        }
+    }
+
+    fn file_replayed(&mut self, transaction: Transaction) {
+        let outcome = Outcome::Committed(transaction.reads());
+        let ended = Ended {
+            key: transaction.key,
+            hash: Some(transaction.hash),
+            age: transaction.age,
+            outcome,
+            records: transaction.records,
+        };
+        self.history.ended.insert(transaction.xid.txn, ended);
+    }
+
+    /// The store of `name` must never be seen before this sequence again.
+    fn raise_sequence(&mut self, name: &handfast_common::ids::Name, sequence: u64) {
+        if let Some((registration, _)) = self.registry.get_mut(name) {
+            registration.sequence = registration.sequence.max(sequence);
+        }
+    }
+}

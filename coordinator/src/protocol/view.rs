@@ -1,0 +1,132 @@
+//! What listings show. Reads the state, never changes it.
+
+use std::ops::Bound;
+
+use handfast_common::ids::{Key, Name, TxnId};
+use handfast_common::limits::MAX_PAGE;
+use handfast_common::messages::{AskPage, BranchLine, TxnLine, TxnPage};
+use handfast_common::outcome::Outcome;
+
+use super::Coordinator;
+use super::history::Ended;
+use super::peers::PeerState;
+use super::table::Phase;
+use super::transaction::{BranchState, Transaction};
+
+/// Branch lines of one page, together: a page must fit a frame.
+const MAX_BRANCH_LINES: usize = 4 * MAX_PAGE;
+
+impl Coordinator {
+    /// A page of transactions in order of id.
+    #[must_use]
+    pub fn page(&self, ask: &AskPage) -> TxnPage {
+        let from = match (ask.after, ask.within) {
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some((first, _))) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        };
+        let upto = ask.within.map_or(Bound::Unbounded, |(_, last)| Bound::Included(last));
+        if let (Bound::Included(first) | Bound::Excluded(first), Bound::Included(last)) = (from, upto)
+            && first >= last
+            && !(first == last && matches!(from, Bound::Included(_)))
+        {
+            return TxnPage { lines: Vec::new(), more: false };
+        }
+        let mut live = self.live.range((from, upto)).peekable();
+        let mut ended = self.history.ended.range((from, upto)).peekable();
+        let mut lines = Vec::new();
+        let mut branches = 0;
+        loop {
+            let next_live = live.peek().map(|(txn, _)| **txn);
+            let next_ended = ended.peek().filter(|_| ask.ended).map(|(txn, _)| **txn);
+            let line = match (next_live, next_ended) {
+                (None, None) => return TxnPage { lines, more: false },
+                (Some(a), Some(b)) if b < a => ended.next().map(|(txn, ended)| ended_line(*txn, ended)),
+                (None, Some(_)) => ended.next().map(|(txn, ended)| ended_line(*txn, ended)),
+                (Some(_), _) => live.next().map(|(txn, live)| self.live_line(*txn, live)),
+            };
+            let Some(line) = line else { return TxnPage { lines, more: false } };
+            branches += line.branches.len();
+            lines.push(line);
+            if lines.len() == MAX_PAGE || branches >= MAX_BRANCH_LINES {
+                return TxnPage { lines, more: true };
+            }
+        }
+    }
+
+    fn live_line(&self, txn: TxnId, transaction: &Transaction) -> TxnLine {
+        let branches = transaction
+            .branches
+            .iter()
+            .map(|(name, branch)| BranchLine {
+                participant: name.clone(),
+                vote: vote_name(branch.state),
+                state: self.branch_state(name, transaction.phase, branch.state).to_owned(),
+            })
+            .collect();
+        let since_ms = self.now_ms.saturating_sub(transaction.since_ms);
+        let state = transaction.phase.name().to_owned();
+        TxnLine { txn, key: Some(transaction.key), state, since_ms, branches }
+    }
+
+    fn branch_state(&self, name: &Name, phase: Phase, state: BranchState) -> &'static str {
+        let reachable = self.peers.get(name).is_some_and(|peer| peer.ready().is_some());
+        match (phase, state) {
+            (Phase::Committing, BranchState::Yes) if !reachable => "unreachable",
+            (Phase::Committing, BranchState::Yes) => "committing",
+            (_, BranchState::Waiting) => "waiting",
+            (_, BranchState::Asked) => "asked",
+            (_, BranchState::Yes) => "prepared",
+            (_, BranchState::No) => "aborted",
+            (_, BranchState::ReadOnly) => "read-only",
+            (_, BranchState::Released) => "released",
+            (_, BranchState::Acknowledged) => "committed",
+        }
+    }
+
+    /// How many transactions have not ended, and how many of them are undecided.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
+        (self.live.len(), self.undecided)
+    }
+
+    /// What is known under a key, for tests and listings: whether its transaction is committed for good.
+    #[must_use]
+    pub fn outcome_of(&self, key: Key) -> Option<&Outcome> {
+        let txn = self.keys.get(&key)?;
+        self.history.ended.get(txn).map(|ended| &ended.outcome)
+    }
+
+    /// Each participant that was heard of, with the state of its connection.
+    pub fn participants(&self) -> impl Iterator<Item = (&Name, &'static str)> {
+        self.peers.iter().map(|(name, peer)| {
+            let state = match &peer.state {
+                PeerState::Disconnected => "disconnected",
+                PeerState::Greeting | PeerState::Writing { .. } => "greeting",
+                PeerState::Ready(_) if peer.silent => "silent",
+                PeerState::Ready(_) => "ready",
+                PeerState::Refused(_) => "refused",
+            };
+            (name, state)
+        })
+    }
+}
+
+fn vote_name(state: BranchState) -> Option<String> {
+    match state {
+        BranchState::Waiting | BranchState::Asked => None,
+        BranchState::No => Some("no".to_owned()),
+        BranchState::Yes | BranchState::Acknowledged => Some("yes".to_owned()),
+        BranchState::ReadOnly | BranchState::Released => Some("read-only".to_owned()),
+    }
+}
+
+fn ended_line(txn: TxnId, ended: &Ended) -> TxnLine {
+    let state = match ended.outcome {
+        Outcome::Committed(_) => "committed",
+        Outcome::Aborted(_) => "aborted",
+        Outcome::HeuristicMixed => "heuristic-mixed",
+        Outcome::Forgotten | Outcome::NotFound => "forgotten",
+    };
+    TxnLine { txn, key: Some(ended.key), state: state.to_owned(), since_ms: 0, branches: Vec::new() }
+}

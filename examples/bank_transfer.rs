@@ -1,0 +1,2 @@
+//! bank_transfer
+fn main() {}

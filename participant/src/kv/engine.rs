@@ -1,0 +1,593 @@
+//! The branches: from work to vote to effect, without a disk, a clock or a thread.
+//!
+//! The engine is told facts by its methods and orders [`Output`]s: what to hand to the log, and whom to answer. What it
+//! hands over is numbered, and [`Engine::durable`] says how far the log has come. A store drives it in production, a
+//! simulator with a disk of its own elsewhere.
+//!
+//! When what becomes visible, and what would break otherwise:
+//! - A prepared branch that commits takes effect, and lets go, when it is *handed over*: the decision is on disk at the
+//!   coordinator, the prepare record here, and whoever builds on it comes later in the same log. It is *answered* when
+//!   effect and done-marker are on disk, for with the answer goes the coordinator's duty to tell it again.
+//! - A one-phase commit takes effect, and lets go, only when it is on disk: nobody else has decided it, so a reader would
+//!   see what a crash takes back (timeline 4f).
+//! - Data is read with own writes first, then effects on their way to the disk, then the disk.
+//!
+//! Every method that may fail ends the engine when it does: nobody may be answered from it any more.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use handfast_common::ids::{Age, ContentHash, Key, LogId, Nonce, TxnId, Xid};
+use handfast_common::messages::{Mark, OnePhaseResult};
+use handfast_common::operation::{Operation, Value};
+use handfast_common::outcome::{Payload, Reason, ReasonKind, Vote};
+use handfast_common::storage::{StorageError, Urgency};
+use uuid::Uuid;
+
+use super::locks::{Acquired, LockTable, Mode, Woken};
+use super::record::{Found, Held, Item, PrepareRecord, Write, encode_done};
+use super::work::{Executed, Stopped, decode_operations, execute, locks_of};
+use crate::protocol::{Done, Line, OnePhaseDone, Prepared};
+use crate::resource::{Committed, Work};
+
+mod page;
+
+/// All branches of one store.
+#[derive(Debug)]
+pub struct Engine<V> {
+    view: V,
+    locks: LockTable,
+    branches: BTreeMap<Xid, Branch>,
+    /// Branches that took effect, until the mark covers them.
+    done: BTreeMap<Xid, Marker>,
+    /// Aborts that are on their way to the disk.
+    aborting: BTreeSet<Xid>,
+    /// Effects on their way to the disk, each with the number of the item that carries it.
+    applied: BTreeMap<String, (u64, Option<Value>)>,
+    /// What was handed over and is not known to be on disk, in order.
+    handed: VecDeque<(u64, Handed)>,
+    /// Number of the last item handed over.
+    number: u64,
+    /// Waits that have ended and were not looked at yet. A queue, not a recursion: one end may end many others.
+    woken: VecDeque<Woken>,
+    outputs: Vec<Output>,
+}
+
+/// The durable side, as the engine sees it.
+pub trait View {
+    /// The value of a key on disk.
+    ///
+    /// # Errors
+    /// When that can't be told. Unreadable is never absent.
+    fn value(&self, key: &str) -> Result<Option<Value>, StorageError>;
+
+    /// All values from this key on, in order.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    fn values(&self, from: &str) -> Result<Values<'_>, StorageError>;
+
+    /// From now on shows at least all that the log has reported.
+    ///
+    /// # Errors
+    /// When it can't.
+    fn advance(&mut self) -> Result<(), StorageError>;
+
+    /// Whether there is room for new work, over what phase two of the old will need.
+    fn has_room(&self) -> bool;
+}
+
+/// Keys and values in order of key.
+pub type Values<'a> = Box<dyn Iterator<Item = Result<(String, Value), StorageError>> + 'a>;
+
+/// An order.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Hand this to the log, behind all that went before.
+    Log {
+        /// Its number: one more than that of the item before.
+        number: u64,
+        /// What.
+        item: Item,
+        /// How soon.
+        urgency: Urgency,
+    },
+    /// Answer whoever waits for it.
+    Ended(Ended),
+}
+
+/// What has ended.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// A `prepare`.
+    Prepare(Xid, Vote),
+    /// A `commit_one_phase`.
+    OnePhase(Xid, OnePhaseResult),
+    /// A `commit`.
+    Commit(Xid, Committed),
+    /// An `abort`.
+    Abort(Xid),
+    /// A `force`, by the number that it gave.
+    Force(u64),
+}
+
+/// Two prepare records that can't both be true.
+#[derive(Debug, thiserror::Error)]
+#[error("two branches in doubt, {xid:?} and another, hold the key '{key}'")]
+pub struct HeldTwice {
+    /// The later one.
+    pub xid: Xid,
+    /// The key.
+    pub key: String,
+}
+
+#[derive(Debug)]
+enum Branch {
+    /// Waits for a lock. Nothing of it is in the log yet.
+    Waiting(Box<Waiting>),
+    /// Its prepare record is handed to the log.
+    Preparing(Voted),
+    /// In doubt: its prepare record is on disk.
+    Prepared(Voted),
+    /// It changed nothing and keeps its locks until it is told.
+    ReadOnly(Payload),
+    /// Its one-phase commit is handed to the log.
+    OnePhase(OnePhaseDone),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    age: Age,
+    operations: Vec<Operation>,
+    locks: Vec<(String, Mode)>,
+    /// How many of them it has.
+    held: usize,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    Prepare(Prepared),
+    OnePhase(Key, ContentHash),
+}
+
+#[derive(Debug)]
+struct Voted {
+    held: Arc<[Held]>,
+    reads: Payload,
+}
+
+#[derive(Debug)]
+struct Marker {
+    durable: bool,
+    one_phase: Option<OnePhaseDone>,
+}
+
+#[derive(Debug)]
+enum Handed {
+    Prepare(Xid),
+    OnePhase(Xid),
+    Commit(Xid, Arc<[Held]>),
+    Abort(Xid),
+    Force,
+}
+
+impl<V: View> Engine<V> {
+    /// An engine that holds every lock of every branch found in doubt.
+    ///
+    /// # Errors
+    /// When two of them hold one key against each other.
+    pub fn new(view: V, found: &Found) -> Result<Self, HeldTwice> {
+        let mut engine = Self {
+            view,
+            locks: LockTable::default(),
+            branches: BTreeMap::new(),
+            done: BTreeMap::new(),
+            aborting: BTreeSet::new(),
+            applied: BTreeMap::new(),
+            handed: VecDeque::new(),
+            number: 0,
+            woken: VecDeque::new(),
+            outputs: Vec::new(),
+        };
+        for PrepareRecord { prepared, age, held } in &found.prepared {
+            let xid = prepared.xid;
+            for Held { key, mode, .. } in held.iter() {
+                if !engine.locks.hold_recovered(xid, *age, key, *mode) {
+                    return Err(HeldTwice { xid, key: key.clone() });
+                }
+            }
+            let voted = Voted { held: Arc::clone(held), reads: prepared.reads.clone() };
+            engine.branches.insert(xid, Branch::Prepared(voted));
+        }
+        for Done { xid, one_phase } in &found.done {
+            engine.done.insert(*xid, Marker { durable: true, one_phase: one_phase.clone() });
+        }
+        Ok(engine)
+    }
+
+    /// Gives out the orders since the last time, in order.
+    pub fn take_outputs(&mut self, into: &mut Vec<Output>) {
+        into.append(&mut self.outputs);
+    }
+
+    /// Does the work and prepares it; ends with [`Ended::Prepare`]. Asked again it ends with the same vote; that it is
+    /// the same work the protocol has made sure of.
+    ///
+    /// # Errors
+    /// Those of the [`View`].
+    ///
+    /// # Panics
+    /// When the transaction commits here in one phase: any answer would be wrong.
+    pub fn prepare(&mut self, work: &Work, record: Prepared) -> Result<(), StorageError> {
+        let xid = work.xid;
+        let vote = match self.branches.get(&xid) {
+            Some(Branch::Waiting(_) | Branch::Preparing(_)) => return Ok(()),
+            Some(Branch::Prepared(voted)) => Vote::Yes(voted.reads.clone()),
+            Some(Branch::ReadOnly(reads)) => Vote::ReadOnly(reads.clone()),
+            Some(Branch::OnePhase(_)) => panic!("{xid:?} is told to prepare while it commits in one phase"),
+            None if self.done.contains_key(&xid) || self.aborting.contains(&xid) => {
+                Vote::No(Reason::new(ReasonKind::Lost, "the branch has ended here"))
+            }
+            None => return self.begin(work, Then::Prepare(record)),
+        };
+        self.end(Ended::Prepare(xid, vote));
+        Ok(())
+    }
+
+    /// Does the work and commits it; ends with [`Ended::OnePhase`]. Done already, it ends with what was done.
+    ///
+    /// # Errors
+    /// Those of the [`View`].
+    ///
+    /// # Panics
+    /// When the transaction is prepared here, or was: any answer would be wrong.
+    pub fn commit_one_phase(&mut self, work: &Work, key: Key, hash: ContentHash) -> Result<(), StorageError> {
+        let xid = work.xid;
+        if let Some(marker) = self.done.get(&xid) {
+            let done = marker.one_phase.as_ref();
+            let reads = done.expect("what committed in two phases is not told to commit in one").reads.clone();
+            self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
+            return Ok(());
+        }
+        match self.branches.get(&xid) {
+            Some(Branch::OnePhase(_) | Branch::Waiting(_)) => Ok(()),
+            Some(Branch::Preparing(_) | Branch::Prepared(_) | Branch::ReadOnly(_)) => {
+                panic!("{xid:?} is told to commit in one phase after it has voted")
+            }
+            None => self.begin(work, Then::OnePhase(key, hash)),
+        }
+    }
+
+    /// Ends work that waits, with this reason; all other work goes on.
+    ///
+    /// # Errors
+    /// Those of the [`View`]: others may get its locks, and run.
+    pub fn cancel(&mut self, xid: Xid, reason: Reason) -> Result<(), StorageError> {
+        if let Some(Branch::Waiting(waiting)) = self.branches.get(&xid) {
+            self.end(refusal(xid, &waiting.then, reason));
+            self.let_go(xid);
+        }
+        self.settle()
+    }
+
+    /// Makes a prepared branch take effect; ends with [`Ended::Commit`].
+    ///
+    /// # Errors
+    /// Those of the [`View`].
+    pub fn commit(&mut self, xid: Xid) -> Result<(), StorageError> {
+        match self.branches.get(&xid) {
+            Some(Branch::Prepared(voted)) => {
+                let held = Arc::clone(&voted.held);
+                self.apply(xid, held);
+                return self.settle();
+            }
+            Some(Branch::Waiting(_) | Branch::Preparing(_) | Branch::ReadOnly(_) | Branch::OnePhase(_)) | None => {}
+        }
+        match self.done.get(&xid) {
+            Some(marker) if marker.durable => self.end(Ended::Commit(xid, Committed::Done)),
+            Some(_) => {} // Ends with the first one.
+            None => self.end(Ended::Commit(xid, Committed::LostBranch)),
+        }
+        Ok(())
+    }
+
+    /// Undoes a branch; ends with [`Ended::Abort`].
+    ///
+    /// # Errors
+    /// Those of the [`View`].
+    ///
+    /// # Panics
+    /// When the branch has committed here: there are two decisions, and no answer is right.
+    pub fn abort(&mut self, xid: Xid) -> Result<(), StorageError> {
+        assert!(!self.done.contains_key(&xid), "{xid:?} is told to abort after it has committed");
+        match self.branches.get(&xid) {
+            Some(Branch::OnePhase(_)) => panic!("{xid:?} is told to abort while it commits in one phase"),
+            Some(Branch::Prepared(_)) => self.forget(xid),
+            Some(Branch::Preparing(_)) => {
+                self.end(Ended::Prepare(xid, Vote::No(Reason::new(ReasonKind::Lost, "it was aborted"))));
+                self.forget(xid);
+            }
+            Some(Branch::Waiting(waiting)) => {
+                self.end(refusal(xid, &waiting.then, Reason::new(ReasonKind::Lost, "it was aborted")));
+                self.end(Ended::Abort(xid));
+            }
+            Some(Branch::ReadOnly(_)) => self.end(Ended::Abort(xid)),
+            None if self.aborting.contains(&xid) => {} // Ends with the first one.
+            None => self.end(Ended::Abort(xid)),
+        }
+        self.let_go(xid);
+        self.settle()
+    }
+
+    /// Lets go of what a branch holds that only read.
+    ///
+    /// # Errors
+    /// Those of the [`View`].
+    pub fn release(&mut self, xid: Xid) -> Result<(), StorageError> {
+        if let Some(Branch::ReadOnly(_)) = self.branches.get(&xid) {
+            self.let_go(xid);
+        }
+        self.settle()
+    }
+
+    /// Forces a coordinator's line; ends with [`Ended::Force`] of the number given.
+    pub fn force(&mut self, line: Line) -> u64 {
+        self.trim(&line);
+        self.hand(Item::Line(line), Urgency::Force, Some(Handed::Force));
+        self.number
+    }
+
+    /// Writes a coordinator's line with the next batch.
+    pub fn note(&mut self, line: Line) {
+        self.trim(&line);
+        self.hand(Item::Line(line), Urgency::Ride, None);
+    }
+
+    /// The log has written everything up to and with this number.
+    ///
+    /// # Errors
+    /// Those of the [`View`].
+    pub fn durable(&mut self, through: u64) -> Result<(), StorageError> {
+        // First the view, then the effects on their way: the other way round a value would be gone for a moment.
+        self.view.advance()?;
+        while self.handed.front().is_some_and(|(number, _)| *number <= through) {
+            let Some((number, handed)) = self.handed.pop_front() else { break };
+            match handed {
+                Handed::Prepare(xid) => self.prepared(xid),
+                Handed::OnePhase(xid) => self.done_in_one_phase(xid),
+                Handed::Commit(xid, held) => self.applied(xid, number, &held),
+                Handed::Abort(xid) => {
+                    self.aborting.remove(&xid);
+                    self.end(Ended::Abort(xid));
+                }
+                Handed::Force => self.end(Ended::Force(number)),
+            }
+        }
+        self.settle()
+    }
+
+    fn begin(&mut self, work: &Work, then: Then) -> Result<(), StorageError> {
+        let xid = work.xid;
+        match decode_operations(&work.payload) {
+            Ok(operations) => {
+                let locks = locks_of(&operations).into_iter().map(|(key, mode)| (key.to_owned(), mode)).collect();
+                let waiting = Waiting { age: work.age, operations, locks, held: 0, then };
+                self.proceed(xid, Box::new(waiting))?;
+            }
+            Err(reason) => self.end(refusal(xid, &then, reason)),
+        }
+        self.settle()
+    }
+
+    /// Takes locks as far as they come, in the order of their keys, and does the work when it has all.
+    fn proceed(&mut self, xid: Xid, mut waiting: Box<Waiting>) -> Result<(), StorageError> {
+        while let Some((key, mode)) = waiting.locks.get(waiting.held) {
+            match self.locks.acquire(xid, waiting.age, key, *mode) {
+                Acquired::Granted => waiting.held += 1,
+                Acquired::Waiting => {
+                    self.branches.insert(xid, Branch::Waiting(waiting));
+                    return Ok(());
+                }
+                Acquired::Die => {
+                    let reason = conflict(key);
+                    self.refuse(xid, &waiting.then, reason);
+                    return Ok(());
+                }
+            }
+        }
+        let (view, applied) = (&self.view, &self.applied);
+        let executed = execute(&waiting.operations, |key| match applied.get(key) {
+            Some((_, value)) => Ok(value.clone()),
+            None => view.value(key),
+        });
+        match executed {
+            Ok(executed) => self.vote(xid, *waiting, executed),
+            Err(Stopped::Refused(reason)) => self.refuse(xid, &waiting.then, reason),
+            Err(Stopped::Failed(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn vote(&mut self, xid: Xid, waiting: Waiting, executed: Executed) {
+        let Waiting { age, locks, then, .. } = waiting;
+        let Executed { reads, mut writes } = executed;
+        if writes.is_empty() {
+            match then {
+                Then::Prepare(_) => {
+                    self.branches.insert(xid, Branch::ReadOnly(reads.clone()));
+                    self.end(Ended::Prepare(xid, Vote::ReadOnly(reads)));
+                }
+                // All it holds it held at one moment, and no other branch is to come: nothing to keep, on disk or off.
+                Then::OnePhase(..) => {
+                    self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
+                    self.let_go(xid);
+                }
+            }
+            return;
+        }
+        if !self.view.has_room() {
+            let reason = Reason::new(ReasonKind::DiskFull, "free space is below the reserve");
+            return self.refuse(xid, &then, reason);
+        }
+        let held = locks.into_iter().map(|(key, mode)| {
+            let write = writes.remove(&key).map(|value| value.map_or(Write::Delete, Write::Put));
+            Held { key, mode, write }
+        });
+        let held: Arc<[Held]> = held.collect();
+        match then {
+            Then::Prepare(prepared) => self.hand_prepare(xid, age, prepared, held, reads),
+            Then::OnePhase(key, hash) => self.hand_one_phase(xid, held, OnePhaseDone { key, hash, reads }),
+        }
+    }
+
+    fn hand_prepare(&mut self, xid: Xid, age: Age, prepared: Prepared, held: Arc<[Held]>, reads: Payload) {
+        let record = PrepareRecord { prepared: Prepared { reads, ..prepared }, age, held };
+        match record.encode() {
+            Ok(bytes) => {
+                let voted = Voted { held: record.held, reads: record.prepared.reads };
+                self.branches.insert(xid, Branch::Preparing(voted));
+                self.hand(Item::Prepare { xid, record: bytes }, Urgency::Force, Some(Handed::Prepare(xid)));
+            }
+            Err(error) => {
+                let reason = Reason::new(ReasonKind::BadWork, format!("its record is {error}"));
+                self.refuse(xid, &Then::Prepare(record.prepared), reason);
+            }
+        }
+    }
+
+    fn hand_one_phase(&mut self, xid: Xid, held: Arc<[Held]>, marker: OnePhaseDone) {
+        let done = Done { xid, one_phase: Some(marker) };
+        let bytes = encode_done(&done);
+        let Some(marker) = done.one_phase else { return };
+        match bytes {
+            Ok(done) => {
+                self.branches.insert(xid, Branch::OnePhase(marker));
+                let item = Item::Apply { xid, held, done, prepared: false };
+                self.hand(item, Urgency::Force, Some(Handed::OnePhase(xid)));
+            }
+            Err(error) => {
+                let reason = Reason::new(ReasonKind::BadWork, format!("its record is {error}"));
+                self.refuse(xid, &Then::OnePhase(marker.key, marker.hash), reason);
+            }
+        }
+    }
+
+    /// The effect of a prepared branch: visible from here on.
+    fn apply(&mut self, xid: Xid, held: Arc<[Held]>) {
+        let number = self.number + 1;
+        for Held { key, write, .. } in held.iter() {
+            if let Some(write) = write {
+                self.applied.insert(key.clone(), (number, write.value().cloned()));
+            }
+        }
+        let done = encode_done(&Done { xid, one_phase: None }).expect("a marker of fixed size can be encoded");
+        let item = Item::Apply { xid, held: Arc::clone(&held), done, prepared: true };
+        self.hand(item, Urgency::Ride, Some(Handed::Commit(xid, held)));
+        self.done.insert(xid, Marker { durable: false, one_phase: None });
+        self.let_go(xid);
+    }
+
+    fn forget(&mut self, xid: Xid) {
+        self.aborting.insert(xid);
+        self.hand(Item::Forget { xid }, Urgency::Ride, Some(Handed::Abort(xid)));
+    }
+
+    fn prepared(&mut self, xid: Xid) {
+        // An abort may have come before: then it is answered already.
+        let Some(Branch::Preparing(voted)) = self.branches.remove(&xid) else { return };
+        self.end(Ended::Prepare(xid, Vote::Yes(voted.reads.clone())));
+        self.branches.insert(xid, Branch::Prepared(voted));
+    }
+
+    fn done_in_one_phase(&mut self, xid: Xid) {
+        let Some(Branch::OnePhase(marker)) = self.branches.remove(&xid) else { return };
+        let reads = marker.reads.clone();
+        self.done.insert(xid, Marker { durable: true, one_phase: Some(marker) });
+        self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
+        self.let_go(xid);
+    }
+
+    fn applied(&mut self, xid: Xid, number: u64, held: &[Held]) {
+        for Held { key, .. } in held {
+            // A later effect of the same key is still on its way.
+            if self.applied.get(key).is_some_and(|(latest, _)| *latest == number) {
+                self.applied.remove(key);
+            }
+        }
+        if let Some(marker) = self.done.get_mut(&xid) {
+            marker.durable = true;
+        }
+        self.end(Ended::Commit(xid, Committed::Done));
+    }
+
+    fn refuse(&mut self, xid: Xid, then: &Then, reason: Reason) {
+        self.end(refusal(xid, then, reason));
+        self.let_go(xid);
+    }
+
+    /// Ends a branch here: locks go, and those who waited for them are looked at by [`Self::settle`].
+    fn let_go(&mut self, xid: Xid) {
+        self.branches.remove(&xid);
+        self.woken.extend(self.locks.release_all(xid));
+    }
+
+    /// Goes on with all whose waiting has ended, until nobody's has.
+    fn settle(&mut self) -> Result<(), StorageError> {
+        while let Some(Woken { xid, granted }) = self.woken.pop_front() {
+            let Some(Branch::Waiting(mut waiting)) = self.branches.remove(&xid) else {
+                unreachable!("{xid:?} waited for a lock and is not waiting");
+            };
+            if granted {
+                waiting.held += 1;
+                self.proceed(xid, waiting)?;
+            } else {
+                let reason = conflict(&waiting.locks[waiting.held].0);
+                self.refuse(xid, &waiting.then, reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the markers that a mark covers, as the log will in the write that stores the line. Never a branch in
+    /// doubt: only a decision ends that.
+    fn trim(&mut self, line: &Line) {
+        let Some(mark) = &line.mark else { return };
+        for xid in covered(&self.done, line.log, mark) {
+            self.done.remove(&xid);
+        }
+    }
+
+    fn hand(&mut self, item: Item, urgency: Urgency, then: Option<Handed>) {
+        self.number += 1;
+        if let Some(then) = then {
+            self.handed.push_back((self.number, then));
+        }
+        self.outputs.push(Output::Log { number: self.number, item, urgency });
+    }
+
+    fn end(&mut self, ended: Ended) {
+        self.outputs.push(Output::Ended(ended));
+    }
+}
+
+/// The transactions of one coordinator that a mark covers, among the keys of a map.
+pub(super) fn covered<T>(map: &BTreeMap<Xid, T>, log: LogId, mark: &Mark) -> Vec<Xid> {
+    let least = |txn| Xid { log, txn, nonce: Nonce(0) };
+    let below = map.range(least(TxnId(Uuid::nil()))..least(mark.low));
+    below.map(|(xid, _)| *xid).filter(|xid| mark.covers(xid.txn)).collect()
+}
+
+fn refusal(xid: Xid, then: &Then, reason: Reason) -> Ended {
+    match then {
+        Then::Prepare(_) => Ended::Prepare(xid, Vote::No(reason)),
+        Then::OnePhase(..) => Ended::OnePhase(xid, OnePhaseResult::Aborted(reason)),
+    }
+}
+
+fn conflict(key: &str) -> Reason {
+    Reason::new(ReasonKind::Conflict, format!("an older transaction has '{key}'"))
+}
+
+#[cfg(test)]
+mod tests;
