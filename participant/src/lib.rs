@@ -1,6 +1,6 @@
 //! Handfast's participant: holds branches, votes, and keeps what it voted until it has heard the decision.
 //!
-//! [`protocol`] is the pure machine; [`resource`] is where a store plugs in; `kv` is the embedded store, `server` the
+//! [`protocol`] is the pure machine; `resource` is where a store plugs in; `kv` is the embedded store, `server` the
 //! process around them. Without the default feature `server` only the first is built.
 
 pub mod protocol;

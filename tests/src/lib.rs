@@ -1,1 +1,3 @@
-//! placeholder
+//! What the tests are made of: real processes that can be killed, stopped and asked.
+
+pub mod processes;

@@ -1,8 +1,10 @@
 //! Timers of an owner task: set in any number, never cancelled. One that has lost its point fires all the same, and
-//! the machine that set it takes it for nothing.
+//! the machine that set it takes it for nothing. Set again while it runs, a timer starts anew: two chains of one retry
+//! would double its rate.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::Hash;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -12,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub struct Timers<T> {
     heap: BinaryHeap<Reverse<Entry<T>>>,
+    /// The entry of each running timer that counts.
+    running: HashMap<T, u64>,
     /// Keeps timers of the same instant in the order they were set.
     next: u64,
 }
@@ -45,11 +49,11 @@ impl<T> Ord for Entry<T> {
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), next: 0 }
+        Self { heap: BinaryHeap::new(), running: HashMap::new(), next: 0 }
     }
 }
 
-impl<T> Timers<T> {
+impl<T: Clone + Eq + Hash> Timers<T> {
     /// None set.
     #[must_use]
     pub fn new() -> Self {
@@ -59,6 +63,7 @@ impl<T> Timers<T> {
     /// Sets a timer. With `jitter` it may fire up to a quarter early: retries of many must not march in step.
     pub fn set(&mut self, timer: T, after: Duration, jitter: bool) {
         let after = if jitter { after.mul_f64(rand::rng().random_range(0.75..=1.0)) } else { after };
+        self.running.insert(timer.clone(), self.next);
         self.heap.push(Reverse(Entry { at: Instant::now() + after, number: self.next, timer }));
         self.next += 1;
     }
@@ -73,11 +78,14 @@ impl<T> Timers<T> {
 
     /// Takes the first timer that is due at `now`.
     pub fn due(&mut self, now: Instant) -> Option<T> {
-        if self.heap.peek().is_some_and(|Reverse(first)| first.at <= now) {
-            self.heap.pop().map(|Reverse(first)| first.timer)
-        } else {
-            None
+        while self.heap.peek().is_some_and(|Reverse(first)| first.at <= now) {
+            let Reverse(first) = self.heap.pop()?;
+            if self.running.get(&first.timer) == Some(&first.number) {
+                self.running.remove(&first.timer);
+                return Some(first.timer);
+            }
         }
+        None
     }
 }
 
@@ -99,5 +107,21 @@ mod tests {
             }
         }
         assert_eq!(fired, ["sooner", "soon", "late"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_set_again_fires_once_at_the_later_time() {
+        let mut timers = Timers::new();
+        timers.set("retry", Duration::from_secs(1), false);
+        timers.set("retry", Duration::from_secs(3), false);
+        let began = Instant::now();
+        let fired = loop {
+            timers.wait().await;
+            if let Some(timer) = timers.due(Instant::now()) {
+                break timer;
+            }
+        };
+        assert_eq!((fired, began.elapsed().as_secs()), ("retry", 3));
+        assert_eq!(timers.due(Instant::now() + Duration::from_secs(9)), None);
     }
 }

@@ -56,6 +56,7 @@ impl Coordinator {
         let slack = (keep / 64).clamp(1, TRIM_AT_ONCE);
         if self.history.ended.len() as u64 >= keep + slack {
             let surplus = self.history.ended.len() as u64 - keep;
+            self.settle_registry(out);
             self.trim(surplus, None, out);
         }
     }
@@ -75,17 +76,27 @@ impl Coordinator {
         }
         let record = self.append(Record::Tick { number, upto }, erase, None, false, out);
         self.ticks.push_back((number, upto, record));
-        while let Some(reach) = expired {
-            if self.history.ended.first_key_value().is_none_or(|(txn, _)| *txn > reach) {
-                break;
-            }
+        let old = |history: &History, reach| history.ended.first_key_value().is_some_and(|(txn, _)| *txn <= reach);
+        if expired.is_some_and(|reach| old(&self.history, reach)) {
+            self.settle_registry(out);
+        }
+        while let Some(reach) = expired.filter(|reach| old(&self.history, *reach)) {
             self.trim(TRIM_AT_ONCE, Some(reach), out);
         }
         out.push(Effect::SetTimer { timer: Timer::Retention, after: self.config.retention_tick, jitter: false });
     }
 
-    /// Trims at most `surplus` of the oldest outcomes, none beyond `reach`. Records, floor and what the registry owes
-    /// to the erased records are one write: half of it would be a lie.
+    /// Commit and End records hold store sequences. The registry takes them over before any of them is erased: a log
+    /// that ends between the two says some of it twice, never too little.
+    fn settle_registry(&mut self, out: &mut Effects) {
+        let names: Vec<_> = self.registry.keys().cloned().collect();
+        for name in names {
+            self.rewrite_registration(&name, out);
+        }
+    }
+
+    /// Trims at most `surplus` of the oldest outcomes, none beyond `reach`. Their records and the floor are one write:
+    /// half of it would be a lie.
     fn trim(&mut self, surplus: u64, reach: Option<TxnId>, out: &mut Effects) {
         let mut erase = Vec::new();
         let mut floor = self.history.floor.map(|(floor, _)| floor);
@@ -102,11 +113,6 @@ impl Coordinator {
             }
         }
         let Some(floor) = floor else { return };
-        // The erased Commit and End records held store sequences; the registry takes them over first.
-        let names: Vec<_> = self.registry.keys().cloned().collect();
-        for name in names {
-            self.rewrite_registration(&name, out);
-        }
         erase.extend(self.history.floor.map(|(_, record)| record));
         let record = Record::Floor { floor, decisions: self.decisions };
         let number = self.append(record, erase, None, false, out);

@@ -13,6 +13,9 @@ use super::machine::{Effects, Guard};
 use super::table::Phase;
 use super::{Coordinator, Effect, ReplyTo, Timer};
 
+/// Names that nobody has registered under, of which it is remembered that they were waited for.
+const MAX_GUARDS: usize = 4_096;
+
 /// How the wait for a participant that can't be reached stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum GuardState {
@@ -60,7 +63,14 @@ impl Coordinator {
         }
         // In this epoch nothing can have been lost: no live entry and no record is an abort. What was trimmed had been
         // acknowledged by all, so nobody can be in doubt about it but for an abort.
-        if txn.epoch() == self.epoch || self.guard_holds(&inquiry.members, out) {
+        let everyone: Vec<Name>;
+        let members = if inquiry.members.is_empty() {
+            everyone = self.registry.keys().cloned().collect();
+            &everyone
+        } else {
+            &inquiry.members
+        };
+        if txn.epoch() == self.epoch || self.guard_holds(members, out) {
             InquiryAnswer::Decided(Decision::Abort)
         } else {
             InquiryAnswer::Undecided
@@ -76,6 +86,10 @@ impl Coordinator {
             }
             match (self.config.guard, self.guards.get(name)) {
                 (Guard::Reachable, Some(GuardState::Excused)) => {}
+                // Anybody can make up names; nothing is remembered about too many of them.
+                (Guard::Reachable, None) if self.guards.len() >= MAX_GUARDS && !self.registry.contains_key(name) => {
+                    holds = false;
+                }
                 (Guard::Reachable, None) => {
                     holds = false;
                     self.guards.insert(name.clone(), GuardState::Waiting);
@@ -89,6 +103,10 @@ impl Coordinator {
 
     pub(super) fn is_greeted(&self, name: &Name) -> bool {
         self.peers.get(name).is_some_and(|peer| peer.greeted)
+    }
+
+    pub(super) fn has_listed(&self, name: &Name) -> bool {
+        self.peers.get(name).is_some_and(|peer| peer.listed)
     }
 
     pub(super) fn on_guard_over(&mut self, name: &Name) {

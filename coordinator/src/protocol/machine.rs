@@ -157,6 +157,10 @@ impl Coordinator {
             Input::SpaceChanged { room } => self.room = room,
             Input::TimerFired(timer) => self.on_timer_fired(timer, &mut out),
         }
+        // Whatever was put together after the reason to stop was found may rest on what is wrong.
+        if let Some(at) = out.iter().position(|effect| matches!(effect, Effect::Stop { .. })) {
+            out.truncate(at + 1);
+        }
         out
     }
 
@@ -268,19 +272,20 @@ impl Coordinator {
         TxnId::new(self.log, self.epoch, self.sequence, self.nonce)
     }
 
-    pub(super) fn stamp(&self) -> Stamp {
+    /// Who speaks, to `to`: only the mark depends on who listens.
+    pub(super) fn stamp(&self, to: &Name) -> Stamp {
         Stamp {
             log: self.log,
             epoch: self.epoch,
             nonce: self.nonce,
             decisions: self.decisions_forced,
-            mark: self.mark(),
+            mark: self.mark_for(to),
             clock: self.clock,
         }
     }
 
     pub(super) fn send(&self, to: &Name, order: Order, out: &mut Effects) {
-        out.push(Effect::Send { to: to.clone(), message: ToParticipant { from: self.stamp(), order } });
+        out.push(Effect::Send { to: to.clone(), message: ToParticipant { from: self.stamp(to), order } });
     }
 
     /// Starts the next repetition timer of a transaction: 100 ms, doubling, at most 1 s.
@@ -291,7 +296,7 @@ impl Coordinator {
         }
     }
 
-    /// The logs's present end of the line, for those who compare it with what they have seen.
+    /// The last decision of a start that this log's line knows, for those who compare it with what they have seen.
     pub(super) fn decisions_of(&self, epoch: Epoch, nonce: Nonce) -> Option<u64> {
         if epoch == self.epoch {
             return (nonce == self.nonce).then_some(self.decisions_forced);

@@ -3,7 +3,7 @@
 //! Without it done-markers would grow for ever; with a mark that waits for every participant, one that is gone for
 //! days would pin the markers of all. So it steps over a few transactions that are overdue, and names them.
 
-use handfast_common::ids::TxnId;
+use handfast_common::ids::{Epoch, Name, Nonce, TxnId};
 use handfast_common::limits::MAX_MARK_EXCEPTIONS;
 use handfast_common::messages::Mark;
 
@@ -35,7 +35,28 @@ impl Coordinator {
             }
             except.push(*txn);
         }
-        let next = TxnId::new(self.log, self.epoch, self.sequence + 1, handfast_common::ids::Nonce(0));
+        let next = TxnId::new(self.log, self.epoch, self.sequence + 1, Nonce(0));
         Mark { low: next, except }
     }
+
+    /// The mark as `name` may hear it. A participant may have committed in one phase what an earlier start of ours has
+    /// no record of; a mark that covered it before it was reported would trim the only trace of it (t04c). That holds
+    /// for every Hello until the whole list has arrived: the answer to the one before may have been lost.
+    pub(super) fn mark_for(&self, name: &Name) -> Mark {
+        let Mark { low, mut except } = self.mark();
+        let reported = match self.peers.get(name) {
+            Some(peer) if peer.listed => return Mark { low, except },
+            Some(peer) => peer.reported,
+            None => None,
+        };
+        let nothing = TxnId::new(self.log, Epoch(0), 0, Nonce(0));
+        let low = low.min(reported.map_or(nothing, just_above));
+        except.retain(|txn| *txn < low);
+        Mark { low, except }
+    }
+}
+
+/// The lowest id above this one, drawn or not.
+fn just_above(txn: TxnId) -> TxnId {
+    TxnId(uuid::Uuid::from_u128(txn.0.as_u128().saturating_add(1)))
 }

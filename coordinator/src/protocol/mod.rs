@@ -9,6 +9,7 @@
 
 #![deny(clippy::unwrap_used)]
 
+mod hello;
 mod history;
 mod inquiry;
 mod machine;
@@ -18,6 +19,7 @@ mod peers;
 mod phase_two;
 mod record;
 mod recovery;
+mod silence;
 mod submit;
 pub mod table;
 mod transaction;

@@ -3,13 +3,12 @@
 //! No timeout and no lost connection is an abort here, because the participant may have committed. It is asked until
 //! it tells, and asking fences: what had not reached its log by then never will.
 
-use handfast_common::ids::{Name, RecordNumber, TxnId, Xid};
+use handfast_common::ids::{Name, TxnId, Xid};
 use handfast_common::messages::{Addressee, Micros, OnePhase, OnePhaseResult, Order, Unconfirmed};
 use handfast_common::outcome::{BranchReads, Outcome, Payload, Reason};
 
 use super::Coordinator;
 use super::machine::{Awaited, Effects};
-use super::peers::PeerState;
 use super::record::{OnePhaseOutcome, Record};
 use super::table::{Event, next};
 use super::transaction::{Branch, BranchState, Transaction};
@@ -64,18 +63,20 @@ impl Coordinator {
     }
 
     /// The participant committed: the client may know at once, its marker answers until our record is on disk.
-    fn record_one_phase(&mut self, txn: TxnId, name: &Name, reads: Payload, out: &mut Effects) -> Option<RecordNumber> {
-        self.advance(txn, Event::OnePhaseCommitted, out)?;
+    fn record_one_phase(&mut self, txn: TxnId, name: &Name, reads: Payload, out: &mut Effects) {
+        if self.advance(txn, Event::OnePhaseCommitted, out).is_none() {
+            return;
+        }
         if let Some(branch) = self.live.get_mut(&txn).and_then(|transaction| transaction.branches.get_mut(name)) {
             branch.state = BranchState::Acknowledged;
             branch.reads = reads;
         }
         self.tell_committed(txn, out);
-        self.append_outcome(txn, name, out)
+        self.append_outcome(txn, name, out);
     }
 
-    fn append_outcome(&mut self, txn: TxnId, name: &Name, out: &mut Effects) -> Option<RecordNumber> {
-        let transaction = self.live.get(&txn)?;
+    fn append_outcome(&mut self, txn: TxnId, name: &Name, out: &mut Effects) {
+        let Some(transaction) = self.live.get(&txn) else { return };
         let record = Record::OnePhase(OnePhaseOutcome {
             xid: transaction.xid,
             key: transaction.key,
@@ -86,53 +87,56 @@ impl Coordinator {
             },
         });
         let number = self.append(record, Vec::new(), Some(Awaited::Outcome(txn)), false, out);
-        self.live.get_mut(&txn)?.records.push(number);
-        Some(number)
+        if let Some(transaction) = self.live.get_mut(&txn) {
+            transaction.records.push(number);
+        }
     }
 
     pub(super) fn on_outcome_forced(&mut self, txn: TxnId, out: &mut Effects) {
         if self.advance(txn, Event::OutcomeForced, out).is_some() {
             self.end(txn, None, out);
         }
-        let writing = |state: &PeerState| matches!(state, PeerState::Writing { .. });
-        let names: Vec<Name> =
-            self.peers.iter().filter(|(_, peer)| writing(&peer.state)).map(|(name, _)| name.clone()).collect();
+        let cut_short = self.peers.iter().filter(|(_, peer)| !peer.listed);
+        let names: Vec<Name> = cut_short.map(|(name, _)| name.clone()).collect();
         for name in names {
-            self.on_welcome_written(&name, out);
+            self.ask_for_the_rest(&name, out);
         }
     }
 
     /// A participant reports a one-phase commit that no mark has covered. If this log does not know of it, the record
-    /// was lost with an earlier start: it is made up for before any mark of this epoch reaches the participant.
-    pub(super) fn on_unconfirmed(
-        &mut self,
-        name: &Name,
-        report: Unconfirmed,
-        out: &mut Effects,
-    ) -> Option<RecordNumber> {
-        let txn = report.xid.txn;
-        if report.xid.log != self.log || self.history.has_trimmed(txn) {
-            return None;
+    /// was lost with an earlier start: it is made up for before a mark that covers it reaches the participant.
+    pub(super) fn on_unconfirmed(&mut self, name: &Name, report: Unconfirmed, out: &mut Effects) {
+        let Xid { log, txn, nonce } = report.xid;
+        if log != self.log {
+            return;
+        }
+        if self.decisions_of(txn.epoch(), nonce).is_none() {
+            let why = format!(
+                "participant '{name}' has committed transaction {txn} for a start of this log that the log does not \
+                 know of: the log is an old or a second copy. Start the newest copy only"
+            );
+            return self.stop(out, why);
+        }
+        if let Some(live) = self.live.get(&txn) {
+            if next(Some(live.phase), Event::OnePhaseCommitted).is_ok() {
+                self.record_one_phase(txn, name, report.reads, out);
+            }
+            return;
         }
         if let Some(ended) = self.history.ended.get(&txn) {
             if matches!(ended.outcome, Outcome::Aborted(_)) {
                 self.stop(out, format!("transaction {txn}: told aborted, but '{name}' has committed it in one phase"));
             }
-            return None;
+            return;
         }
-        if let Some(live) = self.live.get(&txn) {
-            return if next(Some(live.phase), Event::OnePhaseCommitted).is_ok() {
-                self.record_one_phase(txn, name, report.reads, out)
-            } else {
-                live.records.last().copied()
-            };
+        // Of this start everything was known, and it has been trimmed. Of earlier ones the floor says nothing: it may
+        // have passed a transaction that nobody here ever heard of, and may not be on disk itself.
+        if txn.epoch() == self.epoch {
+            return;
         }
         let phase = match next(None, Event::OnePhaseReported) {
             Ok(phase) => phase,
-            Err(illegal) => {
-                self.stop(out, format!("transaction {txn}: {illegal}"));
-                return None;
-            }
+            Err(illegal) => return self.stop(out, format!("transaction {txn}: {illegal}")),
         };
         let mut branch = Branch::waiting(Payload::default());
         branch.state = BranchState::Acknowledged;
@@ -152,6 +156,6 @@ impl Coordinator {
         };
         self.live.insert(txn, transaction);
         self.keys.entry(report.key).or_insert(txn);
-        self.append_outcome(txn, name, out)
+        self.append_outcome(txn, name, out);
     }
 }

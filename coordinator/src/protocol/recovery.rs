@@ -44,6 +44,7 @@ impl Coordinator {
             machine.replay(number, record).map_err(|why| RecoveryError { number, kind, why })?;
             machine.last_number = number;
         }
+        machine.check_registered()?;
         machine.last_number = machine.last_number.max(last_number);
         let mut out = Effects::new();
         machine.begin_epoch(&mut out)?;
@@ -96,6 +97,18 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Whoever voted was registered before, on disk. Without the registration a Commit would never be told to it.
+    fn check_registered(&self) -> Result<(), RecoveryError> {
+        for transaction in self.live.values() {
+            if let Some(name) = transaction.branches.keys().find(|name| !self.registry.contains_key(*name)) {
+                let number = transaction.records.first().copied().unwrap_or_default();
+                let why = format!("participant '{name}' has no record of its registration");
+                return Err(RecoveryError { number, kind: "Commit", why });
+            }
+        }
+        Ok(())
+    }
+
     fn replay(&mut self, number: RecordNumber, record: Record) -> Result<(), String> {
         if number <= self.last_number {
             return Err(format!("its number does not come after {}", self.last_number.0));
@@ -114,6 +127,9 @@ impl Coordinator {
             Record::End { txn, acknowledged } => self.replay_end(number, txn, &acknowledged),
             Record::OnePhase(outcome) => self.replay_one_phase(number, outcome),
             Record::Floor { floor, decisions } => {
+                if decisions < self.decisions {
+                    return Err(format!("it counts {decisions} decisions, but there were {}", self.decisions));
+                }
                 self.decisions = self.decisions.max(decisions);
                 match self.history.floor.replace((floor, number)) {
                     Some((other, _)) => Err(format!("there is a floor already, at {other}")),
@@ -132,7 +148,10 @@ impl Coordinator {
         if self.line.last().is_some_and(|last| last.epoch >= epoch) {
             return Err(format!("epoch {} does not come after the one before", epoch.0));
         }
-        self.decisions = self.decisions.max(decisions);
+        if decisions < self.decisions {
+            return Err(format!("it counts {decisions} decisions, but there were {}", self.decisions));
+        }
+        self.decisions = decisions;
         if let Some(last) = self.line.last_mut() {
             last.decisions = decisions;
         }
@@ -160,7 +179,13 @@ impl Coordinator {
         self.check_xid(xid)?;
         let phase = next(self.phase_of(xid.txn), Event::FoundCommit)
             .map_err(|illegal| format!("transaction {}: {illegal}", xid.txn))?;
-        self.decisions = self.decisions.max(commit.decision);
+        if commit.decision <= self.decisions {
+            return Err(format!("decision {} does not come after {}", commit.decision, self.decisions));
+        }
+        if commit.branches.is_empty() {
+            return Err(format!("transaction {} is committed, but no branch of it is named", xid.txn));
+        }
+        self.decisions = commit.decision;
         let mut branches: BTreeMap<_, _> = BTreeMap::new();
         for branch in commit.branches {
             self.raise_sequence(&branch.participant, branch.sequence);
@@ -199,6 +224,10 @@ impl Coordinator {
             return Err(format!("transaction {txn} is not live"));
         };
         let updating = transaction.branches.iter().filter(|(_, branch)| branch.state == BranchState::Yes);
+        if acknowledged.len() != transaction.branches.values().filter(|branch| branch.state == BranchState::Yes).count()
+        {
+            return Err(format!("transaction {txn}: {} acknowledgements for its branches", acknowledged.len()));
+        }
         let raises: Vec<_> = updating.map(|(name, _)| name.clone()).zip(acknowledged.iter().copied()).collect();
         for (name, sequence) in raises {
             self.raise_sequence(&name, sequence);
@@ -229,15 +258,22 @@ impl Coordinator {
             attempts: 0,
             since_ms: 0,
         };
-        self.take_key(&transaction)?;
+        // A key may have been done by a participant alone, for a start that lost the record of it, and then have come
+        // again under another ticket before that was reported. The participant did it once; both records say so.
+        self.keys.entry(transaction.key).or_insert(xid.txn);
         self.file_replayed(transaction);
         Ok(())
     }
 
     fn take_key(&mut self, transaction: &Transaction) -> Result<(), String> {
-        match self.keys.insert(transaction.key, transaction.xid.txn) {
-            Some(other) => Err(format!("key {} belongs to transaction {other} already", transaction.key)),
-            None => Ok(()),
+        let Some(other) = self.keys.get(&transaction.key).copied() else {
+            self.keys.insert(transaction.key, transaction.xid.txn);
+            return Ok(());
+        };
+        // One record: committed in one phase. See `replay_one_phase` for how such a key can come twice.
+        match self.history.ended.get(&other) {
+            Some(ended) if ended.records.len() == 1 => Ok(()),
+            Some(_) | None => Err(format!("key {} belongs to transaction {other} already", transaction.key)),
         }
     }
 
@@ -254,7 +290,7 @@ impl Coordinator {
     }
 
     /// The store of `name` must never be seen before this sequence again.
-    fn raise_sequence(&mut self, name: &handfast_common::ids::Name, sequence: u64) {
+    pub(super) fn raise_sequence(&mut self, name: &handfast_common::ids::Name, sequence: u64) {
         if let Some((registration, _)) = self.registry.get_mut(name) {
             registration.sequence = registration.sequence.max(sequence);
         }

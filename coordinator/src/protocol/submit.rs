@@ -119,14 +119,14 @@ impl Coordinator {
     }
 
     /// An unknown key of an earlier start did not commit, if nobody can have lost the memory of it. A single branch
-    /// may have committed at its participant alone, so that one must have been heard, however long it takes.
+    /// may have committed at its participant alone, so that one must have listed what it did, however long it takes.
     fn answer_older(&mut self, participants: &[Name], out: &mut Effects) -> Told {
         let heard = if participants.len() > 1 {
             self.guard_holds(participants, out)
         } else if participants.is_empty() {
-            self.registry.keys().all(|name| self.is_greeted(name))
+            self.registry.keys().all(|name| self.has_listed(name))
         } else {
-            participants.iter().all(|name| self.is_greeted(name))
+            participants.iter().all(|name| self.has_listed(name))
         };
         if heard {
             let reason = Reason::new(ReasonKind::Presumed, "an earlier start of the coordinator did not commit it");
@@ -191,12 +191,13 @@ impl Coordinator {
 
     fn begin(&mut self, reply: ReplyTo, request: Submit, hash: ContentHash, out: &mut Effects) {
         let txn = self.draw_txn();
-        self.clock = Age(self.clock.0 + 1).max(request.age.unwrap_or_default());
+        // A client may have sent any age: it must not stop the counter with an overflow.
+        self.clock = Age(self.clock.0.saturating_add(1)).max(request.age.unwrap_or_default());
         let phase = match next(None, Event::Began) {
             Ok(phase) => phase,
             Err(illegal) => return self.stop(out, format!("transaction {txn}: {illegal}")),
         };
-        let after = Duration::from(request.wait).clamp(Duration::from_millis(1), self.config.prepare_timeout);
+        let after = Duration::from(request.wait).min(self.config.prepare_timeout).max(Duration::from_millis(1));
         let branches: BTreeMap<Name, Branch> =
             request.branches.into_iter().map(|branch| (branch.participant, Branch::waiting(branch.work))).collect();
         let transaction = Transaction {

@@ -102,7 +102,7 @@ impl Coordinator {
         self.peers.iter().map(|(name, peer)| {
             let state = match &peer.state {
                 PeerState::Disconnected => "disconnected",
-                PeerState::Greeting | PeerState::Writing { .. } => "greeting",
+                PeerState::Greeting | PeerState::Writing(_) => "greeting",
                 PeerState::Ready(_) if peer.silent => "silent",
                 PeerState::Ready(_) => "ready",
                 PeerState::Refused(_) => "refused",

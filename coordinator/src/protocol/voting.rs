@@ -12,6 +12,9 @@ use super::table::{Event, Phase};
 use super::transaction::{BranchState, Transaction};
 use super::{Coordinator, Effect};
 
+/// Longest explanation of an abort, in bytes.
+const MAX_DETAIL: usize = 512;
+
 impl Coordinator {
     /// Sends the work out, if every participant has answered Hello: a Prepare names them all by incarnation.
     pub(super) fn gather(&mut self, txn: TxnId, out: &mut Effects) {
@@ -35,9 +38,10 @@ impl Coordinator {
     }
 
     fn send_prepares(&mut self, txn: TxnId, members: &[Member], out: &mut Effects) {
-        let stamp = self.stamp();
+        let stamps: Vec<_> = members.iter().map(|member| self.stamp(&member.who.name)).collect();
         let Some(transaction) = self.live.get_mut(&txn) else { return };
-        for (member, (name, branch)) in members.iter().zip(&mut transaction.branches) {
+        let both = members.iter().zip(stamps);
+        for ((member, stamp), (name, branch)) in both.zip(&mut transaction.branches) {
             branch.state = BranchState::Asked;
             branch.sent_to = Some(member.who.clone());
             let order = Order::Prepare(Prepare {
@@ -49,7 +53,7 @@ impl Coordinator {
                 members: members.to_vec(),
                 work: branch.work.take().unwrap_or_default(),
             });
-            let message = ToParticipant { from: stamp.clone(), order };
+            let message = ToParticipant { from: stamp, order };
             out.push(Effect::Send { to: name.clone(), message });
         }
     }
@@ -98,7 +102,9 @@ impl Coordinator {
             self.history.ended.get(&xid.txn).map(|ended| &ended.outcome),
             Some(Outcome::Committed(_) | Outcome::HeuristicMixed)
         );
-        if holds && !committed && xid.log == self.log && xid.nonce == self.nonce {
+        // A copy of a vote may be so late that the outcome is trimmed; who is in doubt asks by itself.
+        let unknown = committed || self.history.has_trimmed(xid.txn);
+        if holds && !unknown && xid.log == self.log && xid.nonce == self.nonce {
             let to = Addressee { name: name.clone(), store: from.store, incarnation: from.incarnation };
             self.send(name, Order::Decide { to, xid, decision: Decision::Abort }, out);
         }
@@ -240,6 +246,8 @@ impl Coordinator {
                 BranchState::Waiting | BranchState::No | BranchState::Released | BranchState::Acknowledged => false,
             })
             .filter_map(|branch| branch.sent_to.clone())
+            // Over a connection that has not been greeted it would be refused.
+            .filter(|to| self.peers.get(&to.name).is_some_and(|peer| peer.ready().is_some()))
             .collect();
         self.end(txn, Some(Outcome::Aborted(reason)), out);
         for to in told {
@@ -251,7 +259,11 @@ impl Coordinator {
     /// Takes an ended transaction out of the living, tells who still waits, and files its outcome; `None`: committed.
     pub(super) fn end(&mut self, txn: TxnId, outcome: Option<Outcome>, out: &mut Effects) {
         let Some(mut transaction) = self.live.remove(&txn) else { return };
-        let outcome = outcome.unwrap_or_else(|| Outcome::Committed(transaction.reads()));
+        let mut outcome = outcome.unwrap_or_else(|| Outcome::Committed(transaction.reads()));
+        if let Outcome::Aborted(reason) = &mut outcome {
+            // It is kept for long, and most of it came from elsewhere.
+            reason.detail.truncate(reason.detail.floor_char_boundary(MAX_DETAIL));
+        }
         let waiters = std::mem::take(&mut transaction.waiters);
         tell(txn, &transaction, waiters, &outcome, out);
         let ended = Ended {

@@ -38,6 +38,7 @@ const TURN: usize = 512;
 const SPACE_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// A timer: the machine's, or the driver's own.
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Alarm {
     Machine(Timer),
     Redial(Name, String),
@@ -170,6 +171,14 @@ impl Owner {
             if let Some(latest) = drained_at
                 && (self.machine.load().1 == 0 || Instant::now() >= latest)
             {
+                let written = self.log.counters();
+                tracing::info!(
+                    transactions = self.machine.standing().3,
+                    commits = written.batches(),
+                    forces = written.forces(),
+                    records = written.items(),
+                    "drained"
+                );
                 return Ok(());
             }
         }

@@ -17,20 +17,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use handfast_common::ids::{Age, ContentHash, Key, LogId, Nonce, TxnId, Xid};
+use handfast_common::ids::{ContentHash, Key, LogId, Nonce, TxnId, Xid};
 use handfast_common::messages::{Mark, OnePhaseResult};
-use handfast_common::operation::{Operation, Value};
-use handfast_common::outcome::{Payload, Reason, ReasonKind, Vote};
+use handfast_common::operation::Value;
+use handfast_common::outcome::{Reason, ReasonKind, Vote};
 use handfast_common::storage::{StorageError, Urgency};
 use uuid::Uuid;
 
-use super::locks::{Acquired, LockTable, Mode, Woken};
-use super::record::{Found, Held, Item, PrepareRecord, Write, encode_done};
-use super::work::{Executed, Stopped, decode_operations, execute, locks_of};
-use crate::protocol::{Done, Line, OnePhaseDone, Prepared};
+use super::locks::{LockTable, Woken};
+use super::record::{Found, Held, Item, PrepareRecord, encode_done};
+use crate::protocol::{Done, Line, Prepared};
 use crate::resource::{Committed, Work};
 
+mod branch;
+mod doing;
 mod page;
+
+use branch::{Branch, Handed, Marker, Then, Voted, refusal};
 
 /// All branches of one store.
 #[derive(Debug)]
@@ -113,63 +116,12 @@ pub enum Ended {
 
 /// Two prepare records that can't both be true.
 #[derive(Debug, thiserror::Error)]
-#[error("two branches in doubt, {xid:?} and another, hold the key '{key}'")]
+#[error("two branches in doubt, {} and another, hold the key '{key}'", xid.txn)]
 pub struct HeldTwice {
     /// The later one.
     pub xid: Xid,
     /// The key.
     pub key: String,
-}
-
-#[derive(Debug)]
-enum Branch {
-    /// Waits for a lock. Nothing of it is in the log yet.
-    Waiting(Box<Waiting>),
-    /// Its prepare record is handed to the log.
-    Preparing(Voted),
-    /// In doubt: its prepare record is on disk.
-    Prepared(Voted),
-    /// It changed nothing and keeps its locks until it is told.
-    ReadOnly(Payload),
-    /// Its one-phase commit is handed to the log.
-    OnePhase(OnePhaseDone),
-}
-
-#[derive(Debug)]
-struct Waiting {
-    age: Age,
-    operations: Vec<Operation>,
-    locks: Vec<(String, Mode)>,
-    /// How many of them it has.
-    held: usize,
-    then: Then,
-}
-
-#[derive(Debug)]
-enum Then {
-    Prepare(Prepared),
-    OnePhase(Key, ContentHash),
-}
-
-#[derive(Debug)]
-struct Voted {
-    held: Arc<[Held]>,
-    reads: Payload,
-}
-
-#[derive(Debug)]
-struct Marker {
-    durable: bool,
-    one_phase: Option<OnePhaseDone>,
-}
-
-#[derive(Debug)]
-enum Handed {
-    Prepare(Xid),
-    OnePhase(Xid),
-    Commit(Xid, Arc<[Held]>),
-    Abort(Xid),
-    Force,
 }
 
 impl<V: View> Engine<V> {
@@ -254,6 +206,11 @@ impl<V: View> Engine<V> {
             Some(Branch::OnePhase(_) | Branch::Waiting(_)) => Ok(()),
             Some(Branch::Preparing(_) | Branch::Prepared(_) | Branch::ReadOnly(_)) => {
                 panic!("{xid:?} is told to commit in one phase after it has voted")
+            }
+            None if self.aborting.contains(&xid) => {
+                let reason = Reason::new(ReasonKind::Lost, "the branch has ended here");
+                self.end(Ended::OnePhase(xid, OnePhaseResult::Aborted(reason)));
+                Ok(())
             }
             None => self.begin(work, Then::OnePhase(key, hash)),
         }
@@ -367,112 +324,6 @@ impl<V: View> Engine<V> {
         self.settle()
     }
 
-    fn begin(&mut self, work: &Work, then: Then) -> Result<(), StorageError> {
-        let xid = work.xid;
-        match decode_operations(&work.payload) {
-            Ok(operations) => {
-                let locks = locks_of(&operations).into_iter().map(|(key, mode)| (key.to_owned(), mode)).collect();
-                let waiting = Waiting { age: work.age, operations, locks, held: 0, then };
-                self.proceed(xid, Box::new(waiting))?;
-            }
-            Err(reason) => self.end(refusal(xid, &then, reason)),
-        }
-        self.settle()
-    }
-
-    /// Takes locks as far as they come, in the order of their keys, and does the work when it has all.
-    fn proceed(&mut self, xid: Xid, mut waiting: Box<Waiting>) -> Result<(), StorageError> {
-        while let Some((key, mode)) = waiting.locks.get(waiting.held) {
-            match self.locks.acquire(xid, waiting.age, key, *mode) {
-                Acquired::Granted => waiting.held += 1,
-                Acquired::Waiting => {
-                    self.branches.insert(xid, Branch::Waiting(waiting));
-                    return Ok(());
-                }
-                Acquired::Die => {
-                    let reason = conflict(key);
-                    self.refuse(xid, &waiting.then, reason);
-                    return Ok(());
-                }
-            }
-        }
-        let (view, applied) = (&self.view, &self.applied);
-        let executed = execute(&waiting.operations, |key| match applied.get(key) {
-            Some((_, value)) => Ok(value.clone()),
-            None => view.value(key),
-        });
-        match executed {
-            Ok(executed) => self.vote(xid, *waiting, executed),
-            Err(Stopped::Refused(reason)) => self.refuse(xid, &waiting.then, reason),
-            Err(Stopped::Failed(error)) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn vote(&mut self, xid: Xid, waiting: Waiting, executed: Executed) {
-        let Waiting { age, locks, then, .. } = waiting;
-        let Executed { reads, mut writes } = executed;
-        if writes.is_empty() {
-            match then {
-                Then::Prepare(_) => {
-                    self.branches.insert(xid, Branch::ReadOnly(reads.clone()));
-                    self.end(Ended::Prepare(xid, Vote::ReadOnly(reads)));
-                }
-                // All it holds it held at one moment, and no other branch is to come: nothing to keep, on disk or off.
-                Then::OnePhase(..) => {
-                    self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
-                    self.let_go(xid);
-                }
-            }
-            return;
-        }
-        if !self.view.has_room() {
-            let reason = Reason::new(ReasonKind::DiskFull, "free space is below the reserve");
-            return self.refuse(xid, &then, reason);
-        }
-        let held = locks.into_iter().map(|(key, mode)| {
-            let write = writes.remove(&key).map(|value| value.map_or(Write::Delete, Write::Put));
-            Held { key, mode, write }
-        });
-        let held: Arc<[Held]> = held.collect();
-        match then {
-            Then::Prepare(prepared) => self.hand_prepare(xid, age, prepared, held, reads),
-            Then::OnePhase(key, hash) => self.hand_one_phase(xid, held, OnePhaseDone { key, hash, reads }),
-        }
-    }
-
-    fn hand_prepare(&mut self, xid: Xid, age: Age, prepared: Prepared, held: Arc<[Held]>, reads: Payload) {
-        let record = PrepareRecord { prepared: Prepared { reads, ..prepared }, age, held };
-        match record.encode() {
-            Ok(bytes) => {
-                let voted = Voted { held: record.held, reads: record.prepared.reads };
-                self.branches.insert(xid, Branch::Preparing(voted));
-                self.hand(Item::Prepare { xid, record: bytes }, Urgency::Force, Some(Handed::Prepare(xid)));
-            }
-            Err(error) => {
-                let reason = Reason::new(ReasonKind::BadWork, format!("its record is {error}"));
-                self.refuse(xid, &Then::Prepare(record.prepared), reason);
-            }
-        }
-    }
-
-    fn hand_one_phase(&mut self, xid: Xid, held: Arc<[Held]>, marker: OnePhaseDone) {
-        let done = Done { xid, one_phase: Some(marker) };
-        let bytes = encode_done(&done);
-        let Some(marker) = done.one_phase else { return };
-        match bytes {
-            Ok(done) => {
-                self.branches.insert(xid, Branch::OnePhase(marker));
-                let item = Item::Apply { xid, held, done, prepared: false };
-                self.hand(item, Urgency::Force, Some(Handed::OnePhase(xid)));
-            }
-            Err(error) => {
-                let reason = Reason::new(ReasonKind::BadWork, format!("its record is {error}"));
-                self.refuse(xid, &Then::OnePhase(marker.key, marker.hash), reason);
-            }
-        }
-    }
-
     /// The effect of a prepared branch: visible from here on.
     fn apply(&mut self, xid: Xid, held: Arc<[Held]>) {
         let number = self.number + 1;
@@ -521,34 +372,6 @@ impl<V: View> Engine<V> {
         self.end(Ended::Commit(xid, Committed::Done));
     }
 
-    fn refuse(&mut self, xid: Xid, then: &Then, reason: Reason) {
-        self.end(refusal(xid, then, reason));
-        self.let_go(xid);
-    }
-
-    /// Ends a branch here: locks go, and those who waited for them are looked at by [`Self::settle`].
-    fn let_go(&mut self, xid: Xid) {
-        self.branches.remove(&xid);
-        self.woken.extend(self.locks.release_all(xid));
-    }
-
-    /// Goes on with all whose waiting has ended, until nobody's has.
-    fn settle(&mut self) -> Result<(), StorageError> {
-        while let Some(Woken { xid, granted }) = self.woken.pop_front() {
-            let Some(Branch::Waiting(mut waiting)) = self.branches.remove(&xid) else {
-                unreachable!("{xid:?} waited for a lock and is not waiting");
-            };
-            if granted {
-                waiting.held += 1;
-                self.proceed(xid, waiting)?;
-            } else {
-                let reason = conflict(&waiting.locks[waiting.held].0);
-                self.refuse(xid, &waiting.then, reason);
-            }
-        }
-        Ok(())
-    }
-
     /// Forgets the markers that a mark covers, as the log will in the write that stores the line. Never a branch in
     /// doubt: only a decision ends that.
     fn trim(&mut self, line: &Line) {
@@ -576,17 +399,6 @@ pub(super) fn covered<T>(map: &BTreeMap<Xid, T>, log: LogId, mark: &Mark) -> Vec
     let least = |txn| Xid { log, txn, nonce: Nonce(0) };
     let below = map.range(least(TxnId(Uuid::nil()))..least(mark.low));
     below.map(|(xid, _)| *xid).filter(|xid| mark.covers(xid.txn)).collect()
-}
-
-fn refusal(xid: Xid, then: &Then, reason: Reason) -> Ended {
-    match then {
-        Then::Prepare(_) => Ended::Prepare(xid, Vote::No(reason)),
-        Then::OnePhase(..) => Ended::OnePhase(xid, OnePhaseResult::Aborted(reason)),
-    }
-}
-
-fn conflict(key: &str) -> Reason {
-    Reason::new(ReasonKind::Conflict, format!("an older transaction has '{key}'"))
 }
 
 #[cfg(test)]

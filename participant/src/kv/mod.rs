@@ -127,10 +127,11 @@ impl KvStore {
         on_fatal: impl FnOnce(StorageError) + Send + 'static,
     ) -> Result<Self, StorageError> {
         let (identity, created) = (StoreId(store.identity()), store.was_created());
-        let (writer, found, first) = Writer::start(store, Arc::clone(&space), incarnation)?;
+        let (mut writer, found) = Writer::open(store, Arc::clone(&space))?;
         let file = writer.file().clone();
         let snapshot = Snapshot::take(file.clone(), space)?;
-        let engine = Engine::new(snapshot, &found).map_err(|twice| file.damaged("log", &twice.to_string()))?;
+        let engine = Engine::new(snapshot, &found).map_err(|twice| file.refuse("log", &twice.to_string()))?;
+        let first = writer.begin(incarnation)?;
         let recovered = Recovered {
             lines: found.lines,
             prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),

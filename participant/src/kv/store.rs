@@ -60,21 +60,23 @@ struct Changes {
 }
 
 impl Writer {
-    /// Reads everything, forces the incarnation, and gives what was found with the receipt of that first write.
-    pub(super) fn start(
-        store: Store,
-        space: Arc<Space>,
-        incarnation: Incarnation,
-    ) -> Result<(Self, Found, Receipt), StorageError> {
+    /// Reads everything, and writes nothing yet.
+    pub(super) fn open(store: Store, space: Arc<Space>) -> Result<(Self, Found), StorageError> {
         let (journal, values) = (store.journal("log"), store.counted("values"));
         let file = File { store: Arc::new(store), journal, values };
-        let (mut index, found) = file.scan()?;
+        let (index, found) = file.scan()?;
+        Ok((Self { file, space, index }, found))
+    }
+
+    /// Forces the incarnation, in place of the one before.
+    pub(super) fn begin(&mut self, incarnation: Incarnation) -> Result<Receipt, StorageError> {
+        let Self { file, index, .. } = self;
         let mut changes = Changes::default();
         changes.deletes.extend(index.incarnation);
         let record = encode_incarnation(incarnation).map_err(|error| file.unwritable(&error))?;
         index.incarnation = Some(changes.put(&mut index.last, Uuid::nil(), record));
         let sequence = file.write(&changes, &BTreeMap::new())?;
-        Ok((Self { file, space, index }, found, Receipt { through: 0, sequence }))
+        Ok(Receipt { through: 0, sequence })
     }
 
     pub(super) fn file(&self) -> &File {
@@ -235,7 +237,13 @@ impl File {
         })
     }
 
-    pub(super) fn damaged(&self, record: &str, why: &str) -> StorageError {
+    /// Damage that is found outside of a read: ends the use of the store all the same, so that it stays as it is.
+    pub(super) fn refuse(&self, record: &str, why: &str) -> StorageError {
+        let error = self.damaged(record, why);
+        self.store.read(|_| Err::<(), _>(error)).err().unwrap_or_else(|| self.damaged(record, why))
+    }
+
+    fn damaged(&self, record: &str, why: &str) -> StorageError {
         StorageError::damaged_record(self.store.file(), record, why)
     }
 

@@ -37,6 +37,10 @@ pub fn decode_operations(payload: &Payload) -> Result<Vec<Operation>, Reason> {
 /// # Errors
 /// When it is larger than a frame.
 pub fn encode_reads(reads: &[Read]) -> Result<Payload, CodecError> {
+    // Most branches read nothing: not a byte of that travels or is stored.
+    if reads.is_empty() {
+        return Ok(Payload::default());
+    }
     codec::encode(reads).map(Payload)
 }
 
@@ -45,6 +49,9 @@ pub fn encode_reads(reads: &[Read]) -> Result<Payload, CodecError> {
 /// # Errors
 /// When these are no reads.
 pub fn decode_reads(payload: &Payload) -> Result<Vec<Read>, CodecError> {
+    if payload.0.is_empty() {
+        return Ok(Vec::new());
+    }
     codec::decode::<Reads>(&payload.0).map(|reads| reads.0)
 }
 

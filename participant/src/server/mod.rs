@@ -131,7 +131,11 @@ pub async fn run(
     let mut config = Config::new(options.name.clone(), store.identity(), incarnation);
     config.lock_wait = options.lock_wait;
     let file = folder.store("participant").file;
-    serve(config, store, &options, file, (inbox, events), ready, shutdown).await
+    let served = serve(config, store.clone(), &options, file, (inbox, events), ready, shutdown).await;
+    let written = store.counters();
+    let (commits, forces, records) = (written.batches(), written.forces(), written.items());
+    tracing::info!(commits, forces, records, "ended");
+    served
 }
 
 /// Runs a participant over any store.

@@ -42,6 +42,7 @@ pub(super) type Queue = (UnboundedSender<Event>, UnboundedReceiver<Event>);
 const TURN: usize = 512;
 
 /// A timer: the machine's, or the driver's own.
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Alarm {
     Machine(Timer),
     Register,

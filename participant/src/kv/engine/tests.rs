@@ -3,14 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use handfast_common::ids::Age;
 use handfast_common::messages::{AskValues, Select, ValueLine};
-use handfast_common::operation::Check;
+use handfast_common::operation::{Check, Operation};
+use handfast_common::outcome::Payload;
 
 use super::*;
-use crate::kv::record::Stored;
+use crate::kv::locks::Mode;
+use crate::kv::record::{Stored, Write};
 use crate::kv::testing::{
     HASH, LOG, add, add_within, check, delete, get, int, key, line, put, reads, record, text, txn, work, xid,
 };
+use crate::protocol::OnePhaseDone;
 
 mod bank;
 mod pages;
@@ -218,7 +222,8 @@ fn no(ended: &[Ended]) -> ReasonKind {
 #[test]
 fn yes_only_when_the_record_is_durable_and_with_all_that_a_restart_needs() {
     let mut rig = Rig::with(&[("a", int(1))]);
-    let operations = [get("a"), put("b", text("x")), delete("c"), check("d", Check { absent: true, ..Check::default() })];
+    let operations =
+        [get("a"), put("b", text("x")), delete("c"), check("d", Check { absent: true, ..Check::default() })];
     assert_eq!(rig.prepare(1, &operations), []);
     assert_eq!(rig.urgencies(), [Urgency::Force]);
     let ended = rig.flush();

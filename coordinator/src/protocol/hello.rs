@@ -1,0 +1,162 @@
+//! Hello, and what a participant has to answer before anything else is said to it.
+//!
+//! Its answer shows what it has seen of this log's line (more than the log has: the process stops), whether its store
+//! is the one that is registered, and what it committed in one phase that an earlier start may not have written.
+
+use handfast_common::ids::{Epoch, Name, Nonce, TxnId};
+use handfast_common::messages::{Addressee, Identity, Order, Refusal, Seen, Welcome};
+use handfast_common::outcome::{Reason, ReasonKind};
+
+use super::machine::Effects;
+use super::peers::{Peer, PeerState, older_store};
+use super::record::Registration;
+use super::table::Phase;
+use super::transaction::BranchState;
+use super::{Coordinator, Effect};
+
+impl Coordinator {
+    pub(super) fn on_welcome(&mut self, name: &Name, from: &Identity, welcome: Welcome, out: &mut Effects) {
+        let Some(peer) = self.peers.get(name) else { return };
+        let who = Addressee { name: name.clone(), store: from.store, incarnation: from.incarnation };
+        let first = match &peer.state {
+            PeerState::Greeting => true,
+            // The rest of its list; anything else is a second copy of what has been heard.
+            PeerState::Ready(ready) if peer.asked_for_rest && *ready == who => false,
+            PeerState::Ready(_) | PeerState::Disconnected | PeerState::Writing(_) | PeerState::Refused(_) => return,
+        };
+        if let Some(seen) = welcome.seen
+            && self.is_beyond(seen)
+        {
+            return self.stop_replaced(name, seen, out);
+        }
+        if first && let Some(why) = self.why_refused(name, from) {
+            if let Some(peer) = self.peers.get_mut(name) {
+                peer.state = PeerState::Refused(why.clone());
+            }
+            out.push(Effect::HangUp { name: name.clone(), why });
+            return;
+        }
+        if !self.registry.contains_key(name) {
+            let address = self.peers.get(name).map(|peer| peer.given.clone()).unwrap_or_default();
+            self.register(
+                Registration { name: name.clone(), store: from.store, sequence: from.sequence, address },
+                out,
+            );
+        }
+        self.raise_sequence(name, from.sequence);
+        let reported = welcome.unconfirmed.iter().map(|report| report.xid.txn).max();
+        for report in welcome.unconfirmed {
+            self.on_unconfirmed(name, report, out);
+        }
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        peer.greeted = true;
+        peer.asked_for_rest = false;
+        peer.listed |= welcome.complete;
+        peer.reported = peer.reported.max(reported);
+        self.guards.remove(name);
+        if first {
+            peer.state = PeerState::Writing(who);
+            self.on_welcome_written(name, out);
+        } else {
+            self.ask_for_the_rest(name, out);
+        }
+    }
+
+    /// Goes on with a participant that welcomed us, once its registration is on disk. What it reported need not be: the
+    /// mark stays below it.
+    pub(super) fn on_welcome_written(&mut self, name: &Name, out: &mut Effects) {
+        if self.registering.contains_key(name) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        let PeerState::Writing(who) = peer.state.clone() else { return };
+        peer.state = PeerState::Ready(who);
+        for txn in self.transactions_at(name) {
+            self.resume_at(txn, name, out);
+        }
+        self.ask_for_the_rest(name, out);
+    }
+
+    /// A list that was cut short: Hello again, once the mark has come past what was reported, because only then does the
+    /// participant go on to what follows. Work goes on meanwhile; a mark that is held up must not hold up everything.
+    pub(super) fn ask_for_the_rest(&mut self, name: &Name, out: &mut Effects) {
+        let Some(peer) = self.peers.get(name) else { return };
+        let due = !peer.listed && !peer.asked_for_rest && peer.ready().is_some();
+        if !due || !peer.reported.is_some_and(|reported| self.mark_for(name).covers(reported)) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.asked_for_rest = true;
+        }
+        self.send(name, Order::Hello { name: name.clone() }, out);
+    }
+
+    /// A participant is ready: everything that waited for it goes on.
+    fn resume_at(&mut self, txn: TxnId, name: &Name, out: &mut Effects) {
+        let Some(transaction) = self.live.get(&txn) else { return };
+        let Some(branch) = transaction.branches.get(name) else { return };
+        let now = self.peers.get(name).and_then(Peer::ready).map(|who| who.incarnation);
+        let restarted = branch.incarnation().is_some() && branch.incarnation() != now;
+        match transaction.phase {
+            Phase::Gathering => self.gather(txn, out),
+            // What it read is no longer locked: another transaction may have changed it.
+            Phase::Preparing | Phase::Releasing if branch.state == BranchState::ReadOnly && restarted => {
+                let why = format!("'{name}' was restarted and lost its locks");
+                self.fail(txn, Reason::new(ReasonKind::Lost, why), out);
+            }
+            Phase::Releasing | Phase::Committing | Phase::Asking => self.repeat_to(txn, name, out),
+            Phase::Preparing | Phase::Deciding | Phase::OnePhase | Phase::Recording | Phase::Ended => {}
+        }
+    }
+
+    pub(super) fn why_refused(&self, name: &Name, from: &Identity) -> Option<String> {
+        if from.name != *name {
+            return Some(format!("dialled '{name}', '{}' answered: check the address", from.name));
+        }
+        let (known, _) = self.registry.get(name)?;
+        if known.store != from.store {
+            return Some(format!(
+                "participant '{name}' has another store than the one registered ({} instead of {}): what it prepared is \
+                 missing; start it on its own data folder",
+                from.store.0, known.store.0
+            ));
+        }
+        (from.sequence < known.sequence).then(|| older_store(name, from.sequence, known.sequence))
+    }
+
+    /// Whether somebody has seen what this log does not have.
+    fn is_beyond(&self, seen: Seen) -> bool {
+        self.decisions_of(seen.epoch, seen.nonce).is_none_or(|decisions| seen.decisions > decisions)
+    }
+
+    pub(super) fn on_refused(&mut self, name: &Name, refusal: &Refusal, out: &mut Effects) {
+        match refusal {
+            Refusal::Fenced(seen) | Refusal::ForeignNonce(seen) if self.is_beyond(*seen) => {
+                self.stop_replaced(name, *seen, out);
+            }
+            // Fenced by this very log: it was said to an earlier start of it.
+            Refusal::Fenced(_)
+            | Refusal::ForeignNonce(_)
+            | Refusal::HelloFirst
+            | Refusal::WrongAddressee
+            | Refusal::OtherContent
+            | Refusal::BelowMark => {
+                out.push(Effect::HangUp { name: name.clone(), why: format!("it refused an order: {refusal:?}") });
+            }
+        }
+    }
+
+    /// Somebody has seen a start of this coordinator that this log does not know of: another copy of it has run.
+    fn stop_replaced(&mut self, name: &Name, seen: Seen, out: &mut Effects) {
+        let (Epoch(epoch), Nonce(nonce)) = (seen.epoch, seen.nonce);
+        self.stop(
+            out,
+            format!(
+                "participant '{name}' has heard of epoch {epoch} (nonce {nonce:016x}, decision {}) of log {}, this one \
+                 is at epoch {} (nonce {:016x}, decision {}): the log is an old or a second copy. Start the newest copy \
+                 only",
+                seen.decisions, self.log.0, self.epoch.0, self.nonce.0, self.decisions_forced
+            ),
+        );
+    }
+}
