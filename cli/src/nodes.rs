@@ -46,6 +46,20 @@ impl Node {
         Self { spec, child: None, ready: None }
     }
 
+    /// Holds the place of a node that is elsewhere for a moment.
+    #[must_use]
+    pub fn vacant() -> Self {
+        Self::new(NodeSpec {
+            program: PathBuf::new(),
+            role: "",
+            name: String::new(),
+            data: PathBuf::new(),
+            listen: String::new(),
+            arguments: Vec::new(),
+            log: PathBuf::new(),
+        })
+    }
+
     /// Starts it and waits for its ready line.
     ///
     /// # Errors

@@ -1,385 +1,197 @@
-//! Submitting transactions and learning their outcomes, over any failure in between.
-//!
-//! The rules, each of which keeps something from happening twice:
-//! - A key gets its ticket when it is first sent, from where the coordinator stands then. Every resend and question
-//!   carries that ticket, to that same coordinator.
-//! - A transaction whose answer was lost is asked about, not sent again. The question fences: if the transaction had
-//!   not arrived, it never will.
-//! - What certainly did not happen may be run again, under a new key and with the same age: so an old transaction does
-//!   not become the youngest with each retry, and does not starve.
+//! The client of a coordinator.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rand::RngExt;
-use tokio::time::{Instant, sleep_until};
-use uuid::Uuid;
-
-use handfast_common::ids::{Age, Epoch, Key, LogId, Name, Nonce, Ticket, TxnId};
-use handfast_common::messages::{AskOutcome, AskPage, Micros, Rejection, Submit, Told, TxnPage};
-use handfast_common::outcome::{self, BranchReads, Reason, ReasonKind};
+use handfast_common::ids::{Key, LogId, Name, Ticket, TxnId};
+use handfast_common::messages::{AskPage, TxnLine, TxnPage};
 use handfast_common::rpc::service::{CoordinatorServiceRequest as Request, CoordinatorServiceResponse as Response};
-use handfast_common::rpc::{CallError, Hello, Role};
+use handfast_common::rpc::{Connection, Role};
+use tokio::time::Instant;
 
-use crate::link::Link;
-use crate::transaction::Transaction;
+use crate::error::{Error, NoCoordinator, Obstacle, Unreached};
+use crate::links::Links;
+use crate::report::{Outcome, Report};
+use crate::retry::{Backoff, Retry};
+use crate::submitting::Settled;
 
-/// First and longest pause between questions about one key.
-const ASK_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-/// First and longest pause before a transaction is run again.
-const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
-
-/// How a client works.
+/// What a client is told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where coordinators listen. The first that answers is used; a key stays with the one it was first sent to.
+    /// Where coordinators listen, `host:port`, in order of preference. A key that was sent stays with the coordinator
+    /// it was sent to; only new ones go to another.
     pub coordinators: Vec<String>,
-    /// How often a transaction that certainly did not happen, and may well succeed, is run again. A transaction whose
-    /// key the caller fixed never is.
-    pub retries: u32,
+    /// When an aborted transaction is run again.
+    pub retry: Retry,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { coordinators: vec!["127.0.0.1:7117".to_owned()], retries: 20 }
-    }
-}
-
-/// What became of a transaction, as far as this client knows.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// All branches take effect. With what was read.
-    Committed(Vec<BranchReads>),
-    /// Nothing happened and nothing will under this key.
-    Aborted(Reason),
-    /// No answer came in time. It may have happened, or may yet: ask again with key and ticket.
-    Unknown,
-    /// The coordinator once knew, and has trimmed it.
-    Forgotten,
-    /// The coordinator never saw it, or has forgotten it.
-    NotFound,
-    /// An operator decided a branch against the decision.
-    HeuristicMixed,
-}
-
-/// The outcome of a transaction and all that is needed to ask for it again.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Report {
-    /// The key it ran under last.
-    pub key: Key,
-    /// The ticket of that key; `None` when it was never sent.
-    pub ticket: Option<Ticket>,
-    /// The transaction, where one was begun.
-    pub txn: Option<TxnId>,
-    /// Its age: for running it again.
-    pub age: Option<Age>,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// How often it was run, each time under a key of its own.
-    pub attempts: u32,
-}
-
-/// What to ask about.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Question {
-    /// The key.
-    pub key: Key,
-    /// Its ticket. With one the question fences; without one it only looks.
-    pub ticket: Option<Ticket>,
-    /// Its participants, if the asker knows.
-    pub participants: Vec<Name>,
-}
-
-/// Why there is no outcome at all. In every case nothing happened, and nothing will.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Error {
-    /// The coordinator would not begin it.
-    #[error("{0}")]
-    Rejected(Rejection),
-    /// Nobody could be reached. Safe to try again.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The options are wrong.
-    #[error("{0}")]
-    Options(String),
-}
-
-impl Error {
-    /// Whether the same call may succeed later.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Rejected(rejection) => rejection.is_retryable(),
-            Self::Unavailable(_) => true,
-            Self::Options(_) => false,
-        }
-    }
-}
-
-/// A client. Clones share their connections; hundreds of calls may be under way at once.
-#[derive(Clone)]
+/// A client. Clones share its connections; hundreds of calls at a time are cheap, each is one request in a pipeline.
+///
+/// It connects when it is first needed, and again whenever a connection is lost. Its calls run on a tokio runtime with
+/// time and I/O enabled. A call that is dropped before its end may have its effect all the same: fix the key beforehand
+/// where that matters.
+#[derive(Clone, Debug)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) links: Arc<Links<Request, Response>>,
+    pub(crate) retry: Retry,
 }
 
-struct Inner {
-    links: Vec<Link<Request, Response>>,
-    /// The link that answered last.
-    preferred: AtomicUsize,
-    retries: u32,
+/// Which transactions, or branches, a listing shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// Only ids from the first to the last.
+    pub within: Option<(TxnId, TxnId)>,
+    /// Ended ones too, as far as they are kept.
+    pub ended: bool,
+}
+
+/// A question is answered at once, whatever the answer is; without one for so long the connection is dropped.
+pub(crate) const PROBE: Duration = Duration::from_secs(2);
+
+impl Options {
+    /// These coordinators, everything else by default.
+    #[must_use]
+    pub fn new<A: Into<String>>(coordinators: impl IntoIterator<Item = A>) -> Self {
+        Self { coordinators: coordinators.into_iter().map(Into::into).collect(), retry: Retry::DEFAULT }
+    }
 }
 
 impl Client {
-    /// A client of these coordinators. They are dialled when they are needed.
+    /// A client; nothing is dialled yet.
     ///
     /// # Errors
-    /// When there is no coordinator to call.
+    /// [`Error::Invalid`] when no address is given, or one is not `host:port`.
     pub fn connect(options: Options) -> Result<Self, Error> {
-        if options.coordinators.is_empty() {
-            return Err(Error::Options("no coordinator's address was given".to_owned()));
+        let Options { coordinators, retry } = options;
+        if coordinators.is_empty() {
+            return Err(Error::Invalid("no coordinator's address".into()));
         }
-        let links = options.coordinators.iter().map(|address| Link::new(address, Role::Coordinator)).collect();
-        Ok(Self { inner: Arc::new(Inner { links, preferred: AtomicUsize::new(0), retries: options.retries }) })
+        coordinators.iter().try_for_each(|address| check_address(address))?;
+        Ok(Self { links: Arc::new(Links::new(coordinators, Role::Coordinator)), retry })
     }
 
-    /// Runs a transaction and tells its outcome by `deadline` (and a little).
+    /// Connects, if that has not been done, and tells where the coordinator stands: a ticket for a key that is sent
+    /// after this, with [`Transaction::key`](crate::Transaction::key).
     ///
     /// # Errors
-    /// When it was never begun, and never will be.
-    pub async fn submit(&self, transaction: Transaction, deadline: Duration) -> Result<Report, Error> {
+    /// [`Error::NoAnswer`] when no coordinator (or none with this log) can be reached before the deadline.
+    pub async fn standing(&self, log: Option<LogId>, deadline: Duration) -> Result<Ticket, Error> {
         let latest = Instant::now() + deadline;
-        let retries = if transaction.key.is_some() { 0 } else { self.inner.retries };
-        let mut age = transaction.age;
-        let mut attempts = 0;
-        let mut pause = RETRY_PAUSES.0;
-        loop {
-            attempts += 1;
-            let key = transaction.key.unwrap_or_else(|| Key(Uuid::new_v4()));
-            let mut report = self.submit_once(&transaction, key, age, latest).await?;
-            report.attempts = attempts;
-            age = report.age.or(age);
-            let again = match &report.outcome {
-                // Fenced by our own question: it never arrived.
-                Outcome::Aborted(reason) => reason.kind.is_retryable() || reason.kind == ReasonKind::Fenced,
-                _ => false,
-            };
-            if !again || attempts > retries || Instant::now() + pause >= latest {
-                return Ok(report);
-            }
-            pause_for(&mut pause, RETRY_PAUSES.1, latest).await;
-        }
+        self.links.pick_for_new_key(log, latest).await.map(|live| live.ticket()).map_err(Error::NoAnswer)
     }
 
-    /// Tells what became of a key, asking until it is known or the deadline passes.
+    /// Asks what became of a key, again and again until it is known or the deadline has passed.
+    ///
+    /// With a ticket the question also *fences*: a transaction that has not arrived by then never commits, so the
+    /// answer is definite. Without one it only looks. `participants` are those that hold its branches, as far as the
+    /// caller knows; with none the answer may have to wait for all that are registered.
     ///
     /// # Errors
-    /// When nobody could be asked.
-    pub async fn outcome(&self, question: &Question, deadline: Duration) -> Result<Report, Error> {
-        let latest = Instant::now() + deadline;
-        let mut pause = ASK_PAUSES.0;
-        let mut failure = None;
-        let mut pending = None;
-        loop {
-            for index in 0..self.inner.links.len() {
-                match self.ask(index, question, latest).await {
-                    Ok(Told::Outcome { txn, age, outcome }) if !self.is_elsewhere(&outcome, index) => {
-                        return Ok(report(question.key, question.ticket, txn, Some(age), known(outcome)));
-                    }
-                    Ok(Told::Outcome { txn, age, outcome }) => {
-                        pending = Some(report(question.key, question.ticket, txn, Some(age), known(outcome)));
-                    }
-                    Ok(Told::Pending { txn }) => {
-                        return self.ask_on(index, question, txn, latest).await;
-                    }
-                    Ok(Told::Rejected(rejection)) => return Err(Error::Rejected(rejection)),
-                    Err(why) => failure = Some(why),
-                }
-            }
-            if let Some(report) = pending {
-                return Ok(report);
-            }
-            if Instant::now() >= latest {
-                let why = failure.unwrap_or_else(|| "no coordinator answered in time".to_owned());
-                return Err(Error::Unavailable(why));
-            }
-            pause_for(&mut pause, ASK_PAUSES.1, latest).await;
-        }
-    }
-
-    /// A page of transactions of the first coordinator that answers.
-    ///
-    /// # Errors
-    /// When none does.
-    pub async fn list(&self, page: AskPage, deadline: Duration) -> Result<TxnPage, Error> {
-        let latest = Instant::now() + deadline;
-        let (index, _) = self.reach(None, latest).await.map_err(Error::Unavailable)?;
-        match self.call(index, Request::List { page }, latest).await {
-            Some(Ok(Response::List(page))) => Ok(page),
-            Some(Ok(_)) => Err(Error::Unavailable("an answer to another question".to_owned())),
-            Some(Err(error)) => Err(Error::Unavailable(error.to_string())),
-            None => Err(Error::Unavailable("no answer in time".to_owned())),
-        }
-    }
-
-    /// Runs a transaction under one key.
-    async fn submit_once(
+    /// [`Error::NoAnswer`] when no coordinator could be asked at all. When one was, and the answer is not known by the
+    /// deadline, that is [`Outcome::Unknown`].
+    pub async fn outcome(
         &self,
-        transaction: &Transaction,
         key: Key,
-        age: Option<Age>,
-        latest: Instant,
+        ticket: Option<Ticket>,
+        participants: Vec<Name>,
+        deadline: Duration,
     ) -> Result<Report, Error> {
-        // The key's ticket for ever, once it has been sent.
-        let mut first = transaction.ticket;
-        let mut pause = RETRY_PAUSES.0;
-        loop {
-            let (link, hello) = match self.reach(first.map(|ticket| ticket.log), latest).await {
-                Ok(reached) => reached,
-                Err(why) => return Err(Error::Unavailable(why)),
-            };
-            let ticket = *first.get_or_insert_with(|| ticket_of(&hello));
-            let request = Submit {
-                key,
-                ticket,
-                age,
-                wait: Micros::from(latest.saturating_duration_since(Instant::now())),
-                branches: transaction.branches.clone(),
-            };
-            let question =
-                Question { key, ticket: Some(ticket), participants: transaction.participants().cloned().collect() };
-            match self.call(link, Request::Submit { request }, latest).await {
-                Some(Ok(Response::Submit(Told::Outcome { txn, age, outcome }))) => {
-                    return Ok(report(key, Some(ticket), txn, Some(age), known(outcome)));
-                }
-                Some(Ok(Response::Submit(Told::Pending { txn }))) => {
-                    return self.ask_on(link, &question, txn, latest).await;
-                }
-                Some(Ok(Response::Submit(Told::Rejected(rejection)))) => {
-                    // Nothing was begun: the same key may be sent again.
-                    if !rejection.is_retryable() || Instant::now() + pause >= latest {
-                        return Err(Error::Rejected(rejection));
-                    }
-                }
-                Some(Err(error)) if error.not_carried_out() => {
-                    if Instant::now() + pause >= latest {
-                        return Err(Error::Unavailable(error.to_string()));
-                    }
-                }
-                // It may have arrived. From here on it is only asked about.
-                Some(Ok(_) | Err(_)) => return self.ask_on(link, &question, None, latest).await,
-                None => return Ok(report(key, Some(ticket), None, None, Outcome::Unknown)),
-            }
-            pause_for(&mut pause, RETRY_PAUSES.1, latest).await;
-        }
+        let begun = Instant::now();
+        let Settled { txn, age, outcome } =
+            self.ask(key, ticket, participants, begun + deadline).await.map_err(Error::NoAnswer)?.unwrap_or_else(
+                |pending| Settled { txn: pending.txn, age: None, outcome: Outcome::Unknown(pending.why) },
+            );
+        Ok(Report { key, ticket, txn, outcome, age, attempts: 1, latency: begun.elapsed() })
     }
 
-    /// Asks one coordinator about a key until it knows. At the deadline the outcome is Unknown.
-    async fn ask_on(
-        &self,
-        link: usize,
-        question: &Question,
-        mut txn: Option<TxnId>,
-        latest: Instant,
-    ) -> Result<Report, Error> {
-        let mut pause = ASK_PAUSES.0;
-        loop {
-            match self.ask(link, question, latest).await {
-                Ok(Told::Outcome { txn: found, age, outcome }) => {
-                    return Ok(report(question.key, question.ticket, found.or(txn), Some(age), known(outcome)));
-                }
-                Ok(Told::Pending { txn: found }) => txn = found.or(txn),
-                Ok(Told::Rejected(_)) | Err(_) => {}
-            }
-            if Instant::now() >= latest {
-                return Ok(report(question.key, question.ticket, txn, None, Outcome::Unknown));
-            }
-            pause_for(&mut pause, ASK_PAUSES.1, latest).await;
-        }
-    }
-
-    async fn ask(&self, link: usize, question: &Question, latest: Instant) -> Result<Told, String> {
-        let (_, hello) = self.inner.links[link].get(latest).await.map_err(|why| why.to_string())?;
-        // Another log at that address knows nothing of the key; its Forgotten would sound like an answer.
-        if question.ticket.is_some_and(|ticket| ticket.log.0 != hello.identity) && self.inner.links.len() > 1 {
-            return Err(format!("{} is another coordinator", self.inner.links[link].address()));
-        }
-        let question = AskOutcome {
-            key: question.key,
-            ticket: question.ticket,
-            participants: question.participants.clone(),
+    /// Lists transactions of the first coordinator that answers, in order of id.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub async fn list(&self, filter: Filter, deadline: Duration) -> Result<Vec<TxnLine>, Error> {
+        let latest = Instant::now() + deadline;
+        let answer = |response| match response {
+            Response::List(page) => Some(page),
+            _ => None,
         };
-        match self.call(link, Request::AskOutcome { question }, latest).await {
-            Some(Ok(Response::AskOutcome(told))) => Ok(told),
-            Some(Ok(_)) => Err("an answer to another question".to_owned()),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("no answer in time".to_owned()),
+        collect(filter, async |page| self.links.read(|| Request::List { page: page.clone() }, latest, answer).await)
+            .await
+    }
+}
+
+/// All pages of a listing.
+pub(crate) async fn collect(
+    filter: Filter,
+    mut page: impl AsyncFnMut(AskPage) -> Result<TxnPage, Error>,
+) -> Result<Vec<TxnLine>, Error> {
+    let mut ask = AskPage { after: None, within: filter.within, ended: filter.ended };
+    let mut all = Vec::new();
+    loop {
+        let TxnPage { lines, more } = page(ask.clone()).await?;
+        ask.after = lines.last().map(|line| line.txn);
+        all.extend(lines);
+        if !more || ask.after.is_none() {
+            return Ok(all);
         }
     }
+}
 
-    /// With several coordinators, "never seen" by one is no answer while another may have seen it.
-    fn is_elsewhere(&self, outcome: &outcome::Outcome, index: usize) -> bool {
-        *outcome == outcome::Outcome::NotFound && index + 1 < self.inner.links.len()
-    }
-
-    async fn call(&self, link: usize, request: Request, latest: Instant) -> Option<Result<Response, CallError>> {
-        match self.inner.links[link].get(latest).await {
-            Ok((connection, _)) => Link::call(&connection, request, latest).await,
-            Err(why) => Some(Err(CallError::NotSent(why.to_string()))),
-        }
-    }
-
-    /// A coordinator that can be reached, the one of `home`'s log if that is given. Tries until `latest`.
-    async fn reach(&self, home: Option<LogId>, latest: Instant) -> Result<(usize, Hello), String> {
-        let mut pause = ASK_PAUSES.0;
-        let count = self.inner.links.len();
+impl<Req, Resp> Links<Req, Resp>
+where
+    Req: tarpc::RequestName + serde::Serialize + Send + 'static,
+    Resp: serde::de::DeserializeOwned + Send + 'static,
+{
+    /// A call without any effect: repeated until there is an answer.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub(crate) async fn read<T>(
+        &self,
+        request: impl Fn() -> Req,
+        latest: Instant,
+        answer: impl Fn(Resp) -> Option<T>,
+    ) -> Result<T, Error> {
+        let mut backoff = Backoff::new();
         loop {
-            let first = self.inner.preferred.load(Ordering::Relaxed);
-            let mut why = String::new();
-            for index in (first..first + count).map(|index| index % count) {
-                match self.inner.links[index].get(latest).await {
-                    Ok((_, hello)) if count == 1 || home.is_none_or(|log| log.0 == hello.identity) => {
-                        self.inner.preferred.store(index, Ordering::Relaxed);
-                        return Ok((index, hello));
-                    }
-                    Ok(_) => why = format!("{} is another coordinator", self.inner.links[index].address()),
-                    Err(failure) => why = failure.to_string(),
-                }
+            let live = self.pick(None, latest).await.map_err(Error::NoAnswer)?;
+            let why = match call_until(&live.connection, request(), latest).await {
+                Ok(response) => match answer(response) {
+                    Some(answer) => return Ok(answer),
+                    None => "it answered another question".to_owned(),
+                },
+                Err(why) => why,
+            };
+            if Instant::now() >= latest {
+                let address = live.address().to_owned();
+                let why = format!("{address}: {why}");
+                let unreached = Unreached { address, obstacle: Obstacle::Down, why };
+                return Err(Error::NoAnswer(NoCoordinator(vec![unreached])));
             }
-            if Instant::now() + pause >= latest {
-                return Err(why);
-            }
-            pause_for(&mut pause, ASK_PAUSES.1, latest).await;
+            backoff.pause(latest).await;
         }
     }
 }
 
-fn ticket_of(hello: &Hello) -> Ticket {
-    Ticket {
-        log: LogId(hello.identity),
-        epoch: Epoch(hello.epoch),
-        nonce: Nonce(hello.nonce),
-        sequence: hello.sequence,
+/// Calls a service that answers at once. A silent one loses the connection after [`PROBE`]; the end of the caller's own
+/// time does not, because others use the connection too.
+pub(crate) async fn call_until<Req, Resp>(
+    connection: &Connection<Req, Resp>,
+    request: Req,
+    latest: Instant,
+) -> Result<Resp, String>
+where
+    Req: tarpc::RequestName + serde::Serialize + Send + 'static,
+    Resp: serde::de::DeserializeOwned + Send + 'static,
+{
+    match tokio::time::timeout_at(latest, connection.call(request, PROBE)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
     }
 }
 
-fn report(key: Key, ticket: Option<Ticket>, txn: Option<TxnId>, age: Option<Age>, outcome: Outcome) -> Report {
-    Report { key, ticket, txn, age, outcome, attempts: 1 }
-}
-
-fn known(outcome: outcome::Outcome) -> Outcome {
-    match outcome {
-        outcome::Outcome::Committed(reads) => Outcome::Committed(reads),
-        outcome::Outcome::Aborted(reason) => Outcome::Aborted(reason),
-        outcome::Outcome::Forgotten => Outcome::Forgotten,
-        outcome::Outcome::NotFound => Outcome::NotFound,
-        outcome::Outcome::HeuristicMixed => Outcome::HeuristicMixed,
-    }
-}
-
-/// Waits, up to half as long again or short of it so that many callers do not march in step, and doubles the pause.
-async fn pause_for(pause: &mut Duration, longest: Duration, latest: Instant) {
-    let wait = pause.mul_f64(rand::rng().random_range(0.5..1.5));
-    *pause = (*pause * 2).min(longest);
-    sleep_until((Instant::now() + wait).min(latest)).await;
+/// Looks whether an address can be one at all, so that a slip is told at once and not after a deadline.
+pub(crate) fn check_address(address: &str) -> Result<(), Error> {
+    let fits = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if fits { Ok(()) } else { Err(Error::Invalid(format!("'{address}' is not an address HOST:PORT"))) }
 }

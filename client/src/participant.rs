@@ -1,61 +1,78 @@
-//! Asking a participant directly: its own branches, its last committed values. Works without any coordinator.
+//! The client of a participant: looks at its branches and values, outside any transaction and without a coordinator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use handfast_common::messages::{AskPage, AskValues, TxnPage, ValuePage};
+use handfast_common::messages::{AskValues, Select, TxnLine, ValueLine, ValuePage};
 use handfast_common::rpc::Role;
 use handfast_common::rpc::service::{ParticipantServiceRequest as Request, ParticipantServiceResponse as Response};
+use tokio::time::Instant;
 
-use crate::client::Error;
-use crate::link::Link;
+use crate::client::{Filter, check_address, collect};
+use crate::error::Error;
+use crate::links::Links;
 
-/// A participant to ask.
+/// A client of one participant. Connects when first needed, and again whenever the connection is lost.
+#[derive(Clone, Debug)]
 pub struct ParticipantClient {
-    link: Link<Request, Response>,
+    links: Arc<Links<Request, Response>>,
 }
 
 impl ParticipantClient {
-    /// One at this address, dialled with the first question.
-    #[must_use]
-    pub fn new(address: &str) -> Self {
-        Self { link: Link::new(address, Role::Participant) }
-    }
-
-    /// A page of its branches.
+    /// A client of the participant at `address` (`host:port`); nothing is dialled yet.
     ///
     /// # Errors
-    /// When it can't be reached or does not answer in time.
-    pub async fn branches(&self, page: AskPage, deadline: Duration) -> Result<TxnPage, Error> {
-        match self.ask(Request::List { page }, deadline).await? {
-            Response::List(page) => Ok(page),
-            _ => Err(self.unexpected()),
-        }
+    /// [`Error::Invalid`] when that is no address.
+    pub fn connect(address: impl Into<String>) -> Result<Self, Error> {
+        let address = address.into();
+        check_address(&address)?;
+        Ok(Self { links: Arc::new(Links::new(vec![address], Role::Participant)) })
     }
 
-    /// A page of its values.
+    /// Lists its branches in order of transaction.
     ///
     /// # Errors
-    /// When it can't be reached, does not answer in time, or has no such view.
-    pub async fn values(&self, question: AskValues, deadline: Duration) -> Result<ValuePage, Error> {
-        match self.ask(Request::Values { question }, deadline).await? {
-            Response::Values(page) => Ok(page),
-            _ => Err(self.unexpected()),
-        }
-    }
-
-    async fn ask(&self, request: Request, deadline: Duration) -> Result<Response, Error> {
+    /// [`Error::NoAnswer`].
+    pub async fn branches(&self, filter: Filter, deadline: Duration) -> Result<Vec<TxnLine>, Error> {
         let latest = Instant::now() + deadline;
-        let (connection, _) = self.link.get(latest).await.map_err(|why| Error::Unavailable(why.to_string()))?;
-        match Link::call(&connection, request, latest).await {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(error)) => Err(Error::Unavailable(format!("{}: {error}", self.link.address()))),
-            None => Err(Error::Unavailable(format!("{} did not answer in time", self.link.address()))),
+        let answer = |response| match response {
+            Response::List(page) => Some(page),
+            _ => None,
+        };
+        collect(filter, async |page| self.links.read(|| Request::List { page: page.clone() }, latest, answer).await)
+            .await
+    }
+
+    /// Reads last committed values, all of them. See [`ParticipantClient::page_of_values`].
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub async fn values(&self, select: Select, deadline: Duration) -> Result<Vec<ValueLine>, Error> {
+        let latest = Instant::now() + deadline;
+        let mut ask = AskValues { select, after: None };
+        let mut all = Vec::new();
+        loop {
+            let left = latest.saturating_duration_since(Instant::now());
+            let ValuePage { lines, more } = self.page_of_values(ask.clone(), left).await?;
+            ask.after = lines.last().map(|line| line.key.clone());
+            all.extend(lines);
+            if !more || ask.after.is_none() {
+                return Ok(all);
+            }
         }
     }
 
-    fn unexpected(&self) -> Error {
-        Error::Unavailable(format!("{} answered another question", self.link.address()))
+    /// Reads one page of last committed values, without waiting for anybody. Each page is consistent in itself; what
+    /// commits between two pages shows in the second only.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub async fn page_of_values(&self, question: AskValues, deadline: Duration) -> Result<ValuePage, Error> {
+        let latest = Instant::now() + deadline;
+        let answer = |response| match response {
+            Response::Values(page) => Some(page),
+            _ => None,
+        };
+        self.links.read(|| Request::Values { question: question.clone() }, latest, answer).await
     }
 }

@@ -1,183 +1,174 @@
-//! Putting a transaction together.
+//! What is to be done, in the caller's words.
+
+use std::fmt;
+use std::sync::Arc;
 
 use handfast_common::codec;
-use handfast_common::ids::{Age, Key, Name, Ticket};
+use handfast_common::ids::{Age, Key, LogId, Name, Ticket};
 use handfast_common::limits::{MAX_BRANCHES, MAX_OPERATIONS, MAX_TRANSACTION_BYTES};
 use handfast_common::messages::BranchWork;
-use handfast_common::operation::{Add, OnKey, Operation, Put, Value, validate};
+use handfast_common::operation::{self, Operation};
 use handfast_common::outcome::Payload;
+use uuid::Uuid;
 
-/// A one-shot transaction: for each participant, what is to be done there. All of it takes effect, or none.
+/// A one-shot transaction: work for one or several participants, done by all of them or by none.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
-    pub(crate) branches: Vec<BranchWork>,
-    pub(crate) key: Option<Key>,
+    branches: Vec<BranchWork>,
+    operations: usize,
+    /// What was wrong with what was added: told when it is to be sent.
+    problem: Option<String>,
+    keys: Keys,
     pub(crate) ticket: Option<Ticket>,
     pub(crate) age: Option<Age>,
-    operations: usize,
-    bytes: usize,
+    pub(crate) log: Option<LogId>,
 }
 
-/// What is wrong with a transaction; it was never sent.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidTransaction(String);
+/// Where the keys of the attempts come from.
+#[derive(Clone, Default)]
+enum Keys {
+    /// A new one for each.
+    #[default]
+    Drawn,
+    /// One, and no second attempt.
+    Fixed(Key),
+    /// The caller's, by number of the attempt.
+    Derived(Arc<dyn Fn(u32) -> Key + Send + Sync>),
+}
 
 impl Transaction {
-    /// An empty one.
+    /// Nothing to do yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a participant's branch on the embedded store.
-    ///
-    /// # Errors
-    /// When the name or an operation is wrong, the participant has a branch already, or a limit is passed.
-    pub fn branch(
-        self,
-        participant: impl AsRef<str>,
-        operations: Vec<Operation>,
-    ) -> Result<Self, InvalidTransaction> {
-        let name = participant.as_ref();
-        validate(&operations).map_err(|why| InvalidTransaction(format!("participant '{name}': {why}")))?;
-        let total = self.operations + operations.len();
-        if total > MAX_OPERATIONS {
-            return Err(InvalidTransaction(format!("{total} operations are over the limit of {MAX_OPERATIONS}")));
-        }
-        let work = codec::encode(&operations)
-            .map_err(|error| InvalidTransaction(format!("the work of participant '{name}' is {error}")))?;
-        let mut with = self.raw_branch(name, Payload(work))?;
-        with.operations = total;
-        Ok(with)
-    }
-
-    /// Adds a participant's branch in its resource manager's own form.
-    ///
-    /// # Errors
-    /// As for [`Transaction::branch`].
-    pub fn raw_branch(mut self, participant: &str, work: Payload) -> Result<Self, InvalidTransaction> {
-        let participant = Name::new(participant).map_err(|error| InvalidTransaction(error.to_string()))?;
-        if self.branches.iter().any(|branch| branch.participant == participant) {
-            let why = format!("participant '{participant}' is named twice; put its operations together");
-            return Err(InvalidTransaction(why));
-        }
-        if self.branches.len() == MAX_BRANCHES {
-            return Err(InvalidTransaction(format!("more than {MAX_BRANCHES} branches")));
-        }
-        self.bytes += work.0.len();
-        if self.bytes > MAX_TRANSACTION_BYTES {
-            let bytes = self.bytes;
-            return Err(InvalidTransaction(format!("{bytes} bytes are over the limit of {MAX_TRANSACTION_BYTES}")));
-        }
-        self.branches.push(BranchWork { participant, work });
-        Ok(self)
-    }
-
-    /// Fixes the idempotency key. Such a transaction is never retried under another one.
+    /// Adds operations of an embedded store at a participant; one branch for each participant.
     #[must_use]
-    pub fn with_key(mut self, key: Key) -> Self {
-        self.key = Some(key);
+    pub fn branch(mut self, participant: impl Into<String>, operations: impl Into<Vec<Operation>>) -> Self {
+        let (participant, operations) = (participant.into(), operations.into());
+        self.operations += operations.len();
+        match encode(&participant, &operations) {
+            Ok((name, work)) => self.work(name, work),
+            Err(problem) => {
+                self.problem.get_or_insert(problem);
+                self
+            }
+        }
+    }
+
+    /// Adds work in another resource manager's own form.
+    #[must_use]
+    pub fn work(mut self, participant: Name, work: Payload) -> Self {
+        self.branches.push(BranchWork { participant, work });
         self
     }
 
-    /// Says with which ticket the key was first sent, by an earlier run perhaps.
+    /// Fixes the key: the caller's own name for this transaction, under which it happens at most once. It is then
+    /// attempted once; after an abort the caller takes a new key and keeps the age.
+    ///
+    /// A key that was sent before must come with the ticket of that time: [`Transaction::ticket`].
     #[must_use]
-    pub fn with_ticket(mut self, ticket: Ticket) -> Self {
+    pub fn key(mut self, key: Key) -> Self {
+        self.keys = Keys::Fixed(key);
+        self
+    }
+
+    /// Keys by the number of the attempt, from 0, for a caller that must be able to find them again after a crash of
+    /// its own. All different, and none of them sent before.
+    #[must_use]
+    pub fn keys(mut self, of_attempt: impl Fn(u32) -> Key + Send + Sync + 'static) -> Self {
+        self.keys = Keys::Derived(Arc::new(of_attempt));
+        self
+    }
+
+    /// The ticket that the (first) key belongs to. It goes to the coordinator that the ticket names and no other.
+    #[must_use]
+    pub const fn ticket(mut self, ticket: Ticket) -> Self {
         self.ticket = Some(ticket);
         self
     }
 
-    /// Keeps the age of an earlier attempt, so that it is not the youngest again.
+    /// The age of an earlier attempt.
     #[must_use]
-    pub fn with_age(mut self, age: Age) -> Self {
+    pub const fn age(mut self, age: Age) -> Self {
         self.age = Some(age);
         self
     }
 
-    /// The participants named so far.
-    pub fn participants(&self) -> impl Iterator<Item = &Name> {
-        self.branches.iter().map(|branch| &branch.participant)
-    }
-}
-
-/// Sets a key to a string or an integer.
-pub fn put(key: impl Into<String>, value: impl IntoValue) -> Operation {
-    Operation::Put(Put { key: key.into(), value: value.into_value() })
-}
-
-/// Reads a key.
-pub fn get(key: impl Into<String>) -> Operation {
-    Operation::Get(OnKey { key: key.into() })
-}
-
-/// Adds to an integer; bounds may follow.
-pub fn add(key: impl Into<String>, delta: i64) -> Adding {
-    Adding(Add { key: key.into(), delta, min: None, max: None })
-}
-
-/// An `add` on its way to becoming an operation.
-#[derive(Clone, Debug)]
-pub struct Adding(Add);
-
-impl Adding {
-    /// Votes No if the result is below this.
+    /// Only by the coordinator with this log, whichever others can be reached.
     #[must_use]
-    pub fn at_least(mut self, min: i64) -> Operation {
-        self.0.min = Some(min);
-        self.into()
+    pub const fn only_by(mut self, log: LogId) -> Self {
+        self.log = Some(log);
+        self
     }
 
-    /// Votes No if the result is above this.
+    /// Its branches.
     #[must_use]
-    pub fn at_most(mut self, max: i64) -> Operation {
-        self.0.max = Some(max);
-        self.into()
+    pub fn branches(&self) -> &[BranchWork] {
+        &self.branches
+    }
+
+    /// Checks what can be checked without a coordinator.
+    ///
+    /// # Errors
+    /// One sentence saying what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
+        if self.branches.is_empty() {
+            return Err("a transaction without branches".into());
+        }
+        if self.branches.len() > MAX_BRANCHES {
+            return Err(format!("{} branches are over the limit of {MAX_BRANCHES}", self.branches.len()));
+        }
+        if self.operations > MAX_OPERATIONS {
+            return Err(format!("{} operations are over the limit of {MAX_OPERATIONS}", self.operations));
+        }
+        let bytes: usize = self.branches.iter().map(|branch| branch.work.0.len()).sum();
+        if bytes > MAX_TRANSACTION_BYTES {
+            return Err(format!("{bytes} bytes of work are over the limit of {MAX_TRANSACTION_BYTES}"));
+        }
+        let mut names = self.participants();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(twice) => Err(format!("participant '{}' is named twice; put its operations together", twice[0])),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn participants(&self) -> Vec<Name> {
+        self.branches.iter().map(|branch| branch.participant.clone()).collect()
+    }
+
+    pub(crate) fn key_of(&self, attempt: u32) -> Key {
+        match &self.keys {
+            Keys::Drawn => Key(Uuid::new_v4()),
+            Keys::Fixed(key) => *key,
+            Keys::Derived(of_attempt) => of_attempt(attempt),
+        }
+    }
+
+    /// Whether it may be run again under another key.
+    pub(crate) const fn may_take_new_key(&self) -> bool {
+        !matches!(self.keys, Keys::Fixed(_))
     }
 }
 
-impl From<Adding> for Operation {
-    fn from(adding: Adding) -> Self {
-        Self::Add(adding.0)
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drawn => f.write_str("Drawn"),
+            Self::Fixed(key) => write!(f, "Fixed({key})"),
+            Self::Derived(_) => f.write_str("Derived"),
+        }
     }
 }
 
-/// What can be a value.
-pub trait IntoValue {
-    /// As a value.
-    fn into_value(self) -> Value;
-}
-
-impl IntoValue for i64 {
-    fn into_value(self) -> Value {
-        Value::Integer(self)
-    }
-}
-
-impl IntoValue for &str {
-    fn into_value(self) -> Value {
-        Value::Text(self.to_owned())
-    }
-}
-
-impl IntoValue for String {
-    fn into_value(self) -> Value {
-        Value::Text(self)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_wrong_is_said_before_anything_is_sent() {
-        let one = || Transaction::new().branch("a", vec![put("k", 1)]).unwrap();
-        assert!(one().branch("a", vec![get("k")]).unwrap_err().to_string().contains("named twice"));
-        assert!(one().branch("b", vec![]).unwrap_err().to_string().contains("without operations"));
-        assert!(one().branch("b c", vec![get("k")]).is_err());
-        assert!(one().branch("b", vec![get("k".repeat(2000))]).unwrap_err().to_string().contains("1024"));
-        let many = vec![get("k"); 1_000];
-        assert!(one().branch("b", many).unwrap_err().to_string().contains("1001 operations"));
-    }
+fn encode(participant: &str, operations: &Vec<Operation>) -> Result<(Name, Payload), String> {
+    let name = Name::new(participant).map_err(|error| format!("participant {error}"))?;
+    operation::validate(operations).map_err(|error| format!("participant '{name}': {error}"))?;
+    let work = codec::encode(operations).map_err(|error| format!("participant '{name}': {error}"))?;
+    Ok((name, Payload(work)))
 }

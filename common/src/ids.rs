@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -49,8 +50,10 @@ pub struct Key(pub Uuid);
 pub struct ContentHash(pub [u8; 32]);
 
 /// Name of a participant: 1 to 64 letters, digits, `-`, `_` or `.`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-pub struct Name(String);
+///
+/// Shared, not copied: every message names its addressee, and every Prepare all members.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Name(Arc<str>);
 
 /// Why a text is no [`Name`], [`Ticket`] or [`TxnId`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -90,7 +93,7 @@ impl Name {
         let fits = (1..=MAX_NAME_BYTES).contains(&text.len());
         let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if fits && plain {
-            Ok(Self(text))
+            Ok(Self(text.into()))
         } else {
             Err(ParseError::new(&text, "a name has 1 to 64 letters, digits, '-', '_' or '.'"))
         }
@@ -100,6 +103,12 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -1,3 +1,4 @@
 //! What the tests are made of: real processes that can be killed, stopped and asked.
 
 pub mod processes;
+pub mod world;

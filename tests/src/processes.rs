@@ -44,8 +44,7 @@ impl System {
         let known = ["--coordinator", coordinator.address()].map(str::to_owned);
         let participants = (0..participants)
             .map(|number| {
-                let mut node =
-                    Node::new(spec(&program, folder.path(), "participant", &format!("p{number}"), &known));
+                let mut node = Node::new(spec(&program, folder.path(), "participant", &format!("p{number}"), &known));
                 node.start().expect("a participant starts");
                 node
             })
@@ -128,9 +127,8 @@ impl System {
     /// When the list can't be had.
     #[must_use]
     pub fn in_doubt(&self, participant: &Node) -> Vec<Value> {
-        let output = self.run(&[
-            "txn", "list", "--participant", participant.address(), "--state", "in-doubt", "-o", "json",
-        ]);
+        let output =
+            self.run(&["txn", "list", "--participant", participant.address(), "--state", "in-doubt", "-o", "json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         json_lines(&output.stdout)
     }

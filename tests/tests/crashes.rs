@@ -5,9 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use handfast_tests::processes::{
-    System, json_lines, pause, resume, spread_transfer, terminate, transfer, wait_until,
-};
+use handfast_tests::processes::{System, json_lines, pause, resume, spread_transfer, terminate, transfer, wait_until};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_handfast-under-test");
@@ -20,7 +18,9 @@ fn check_rows(system: &System, told: &BTreeMap<usize, String>) {
     let rows: Vec<Vec<String>> = system
         .participants
         .iter()
-        .map(|node| system.scan(node, "row/").iter().map(|row| row["key"].as_str().expect("a key").to_owned()).collect())
+        .map(|node| {
+            system.scan(node, "row/").iter().map(|row| row["key"].as_str().expect("a key").to_owned()).collect()
+        })
         .collect();
     for (number, outcome) in told {
         let row = format!("row/{number:06}");
@@ -53,8 +53,7 @@ fn everything_killed_at_once_ten_times_over_and_nothing_is_lost() {
     let mut system = System::start(PROGRAM, 2);
     let mut all = BTreeMap::new();
     for round in 0..10usize {
-        let lines: Vec<String> =
-            (0..3_000).map(|line| spread_transfer(round * 3_000 + line, "p0", "p1")).collect();
+        let lines: Vec<String> = (0..3_000).map(|line| spread_transfer(round * 3_000 + line, "p0", "p1")).collect();
         let submitting = system.begin_submit(&lines, &["--concurrency", "64", "--deadline", "20000"]);
         std::thread::sleep(Duration::from_millis(150 + 37 * round as u64));
         system.coordinator.kill().expect("killed");
@@ -168,7 +167,9 @@ fn sigterm_drains_and_exits_0_and_a_restart_has_everything() {
 fn one_phase_transactions_under_kills_are_answered_exactly() {
     let mut system = System::start(PROGRAM, 1);
     let line = |number: usize| {
-        format!(r#"{{"branches":[{{"participant":"p0","ops":[{{"add":{{"key":"sum","delta":1}}}},{{"put":{{"key":"row/{number:06}","value":1}}}}]}}]}}"#)
+        format!(
+            r#"{{"branches":[{{"participant":"p0","ops":[{{"add":{{"key":"sum","delta":1}}}},{{"put":{{"key":"row/{number:06}","value":1}}}}]}}]}}"#
+        )
     };
     let mut committed = 0;
     for round in 0..6usize {

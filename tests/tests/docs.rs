@@ -55,16 +55,12 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Whether it looks like the name of a test for a row (`f22_...`), a timeline (`t04b_...`) or for what held (`held_...`).
+/// Whether it looks like the name of a test: for a row (`f22_...`), for a timeline (`t04b_...`), or a sentence of at
+/// least five words.
 fn is_test_name(word: &str) -> bool {
-    if word.starts_with("held_") {
-        return true;
-    }
-    let mut rest = word.chars();
-    let kind = rest.next();
-    let digits: String = rest.by_ref().take(2).collect();
     let plain = word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    matches!(kind, Some('f' | 't')) && digits.len() == 2 && digits.parse::<u8>().is_ok() && plain && word.contains('_')
+    let numbered = word.starts_with(['f', 't']) && word.get(1..3).is_some_and(|number| number.parse::<u8>().is_ok());
+    plain && (word.split('_').count() >= 5 || numbered && word.contains('_'))
 }
 
 /// The numbers of a table's rows: `| 12 | ...`.
@@ -140,4 +136,15 @@ fn the_commands_of_the_readme_are_there() {
         let output = Command::new(env!("CARGO_BIN_EXE_handfast-under-test")).args([command, "--help"]).output();
         assert!(output.is_ok_and(|output| output.status.success()), "`handfast {command}` is no command");
     }
+}
+
+#[test]
+fn every_error_code_is_in_the_book_and_the_other_way_round() {
+    let codes = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        words.filter(|word| word.len() == 6 && word.starts_with("HF0")).map(str::to_owned).collect()
+    };
+    let catalogue = codes(&read("cli/src/errors.rs"));
+    let book = codes(&read("docs/operating.md"));
+    assert_eq!(catalogue, book, "the catalogue of `handfast explain`, and the table in docs/operating.md");
 }

@@ -55,9 +55,8 @@ fn t16_below_the_reserve_votes_are_no_phase_two_goes_on_and_service_resumes_by_i
     let mut number = 1;
     wait_until("new work is refused", Duration::from_secs(10), || {
         number += 1;
-        let answer = system
-            .run(&["submit", "--deadline", "300", "--file", &write_line(&system, &line(number)[0])])
-            .stdout;
+        let answer =
+            system.run(&["submit", "--deadline", "300", "--file", &write_line(&system, &line(number)[0])]).stdout;
         let answer = String::from_utf8_lossy(&answer).to_lowercase();
         assert!(!answer.contains("unknown"), "{answer}\n{}", system.logs());
         answer.contains("aborted") && answer.contains("disk full")

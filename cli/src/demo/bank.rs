@@ -112,8 +112,10 @@ impl Bank {
 
     fn check_one(&self, transfer: &Transfer, verdict: Verdict, rows: &[(Name, i64)]) -> Result<(), String> {
         let key = transfer.key;
-        let mut expected =
-            vec![(self.home(transfer.from).clone(), -transfer.amount), (self.home(transfer.to).clone(), transfer.amount)];
+        let mut expected = vec![
+            (self.home(transfer.from).clone(), -transfer.amount),
+            (self.home(transfer.to).clone(), transfer.amount),
+        ];
         expected.sort();
         let mut rows = rows.to_vec();
         rows.sort();
@@ -134,6 +136,10 @@ pub(super) struct Transfers {
 impl Transfers {
     pub(super) fn new(bank: Bank, seed: u64) -> Self {
         Self { bank, random: StdRng::seed_from_u64(seed) }
+    }
+
+    pub(super) fn bank(&self) -> &Bank {
+        &self.bank
     }
 
     pub(super) fn draw(&mut self) -> Transfer {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 /// The figures of one demo.
@@ -39,7 +39,7 @@ impl Report {
 
     pub(super) fn print_table(&self, out: &mut impl Write) -> io::Result<()> {
         let mut table = Table::new();
-        table.load_preset(UTF8_BORDERS_ONLY);
+        table.load_style(NOTHING);
         let kills = self.kills.iter().map(|(role, count)| format!("{count} {role}")).collect::<Vec<_>>().join(", ");
         for (what, figure) in [
             ("transfers that ran", self.transfers.to_string()),

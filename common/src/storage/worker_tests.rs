@@ -1,3 +1,5 @@
+//! Tests.
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;

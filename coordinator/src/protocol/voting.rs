@@ -260,9 +260,12 @@ impl Coordinator {
     pub(super) fn end(&mut self, txn: TxnId, outcome: Option<Outcome>, out: &mut Effects) {
         let Some(mut transaction) = self.live.remove(&txn) else { return };
         let mut outcome = outcome.unwrap_or_else(|| Outcome::Committed(transaction.reads()));
-        if let Outcome::Aborted(reason) = &mut outcome {
+        if let Outcome::Aborted(reason) = &mut outcome
+            && reason.detail.len() > MAX_DETAIL
+        {
             // It is kept for long, and most of it came from elsewhere.
-            reason.detail.truncate(reason.detail.floor_char_boundary(MAX_DETAIL));
+            let whole = (0..=MAX_DETAIL).rev().find(|at| reason.detail.is_char_boundary(*at));
+            reason.detail.truncate(whole.unwrap_or(0));
         }
         let waiters = std::mem::take(&mut transaction.waiters);
         tell(txn, &transaction, waiters, &outcome, out);

@@ -1,3 +1,5 @@
+//! Tests.
+
 use std::convert::Infallible;
 
 use super::*;

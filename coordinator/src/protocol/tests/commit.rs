@@ -128,3 +128,35 @@ fn f46_time_that_jumps_changes_nothing_that_is_decided() {
     }
     assert_eq!(one.force(), other.force());
 }
+
+#[test]
+fn f01_a_decision_that_never_reached_the_log_was_told_to_nobody_and_is_an_abort() {
+    let mut bench = Bench::with(2);
+    let request = bench.request(1, &[1, 2]);
+    bench.submit(1, &[1, 2]);
+    bench.vote(1, 1, yes());
+    assert_eq!(bench.vote(2, 1, yes()).len(), 1, "the record is handed over, and nothing else");
+    // The write fails: the process stops without another word. The next start finds no record.
+    bench.restart(false);
+    for n in [1, 2] {
+        bench.connect(n);
+        bench.welcome(n);
+    }
+    let abort = Effect::ReplyInquiry { to: ReplyTo(8), answer: InquiryAnswer::Decided(Decision::Abort) };
+    assert_eq!(bench.inquire(1, xid(1), &[1, 2]), vec![abort]);
+    let question = AskOutcome { key: key(1), ticket: Some(request.ticket), participants: vec![name(1), name(2)] };
+    let effects = bench.ask(question);
+    assert!(matches!(effects[..], [Effect::Reply { told: Told::Outcome { outcome: Outcome::Aborted(_), .. }, .. }]));
+}
+
+#[test]
+fn f04_a_decision_that_reached_the_disk_unreported_is_a_commit() {
+    let mut bench = Bench::with(2);
+    bench.submit(1, &[1, 2]);
+    bench.vote(1, 1, yes());
+    bench.vote(2, 1, yes());
+    // Nobody was told, but the record is there when the log is read again.
+    bench.restart(true);
+    let commit = Effect::ReplyInquiry { to: ReplyTo(8), answer: InquiryAnswer::Decided(Decision::Commit) };
+    assert_eq!(bench.inquire(1, xid(1), &[1, 2]), vec![commit]);
+}

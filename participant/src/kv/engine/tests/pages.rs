@@ -1,3 +1,5 @@
+//! Tests.
+
 use super::*;
 
 fn page(rig: &Rig, prefix: &str, after: Option<&str>) -> (Vec<ValueLine>, bool) {
