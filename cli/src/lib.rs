@@ -2,13 +2,17 @@
 //!
 //! Data goes to stdout, talk to stderr. Exit codes are listed in docs/operating.md.
 
+mod client;
 mod config;
 mod demo;
 mod duration;
 mod errors;
+mod inspect;
 pub mod nodes;
+mod outcome;
 mod output;
 mod serve;
+mod submit;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -39,6 +43,16 @@ enum Command {
     Coordinator(serve::CoordinatorArgs),
     /// Runs a participant over the embedded store.
     Participant(serve::ParticipantArgs),
+    /// Submits transactions, one per input line.
+    Submit(submit::SubmitArgs),
+    /// Tells what became of keys.
+    Outcome(outcome::OutcomeArgs),
+    /// Lists and shows transactions.
+    #[command(subcommand)]
+    Txn(inspect::TxnCommand),
+    /// Reads last committed values of a participant.
+    #[command(subcommand)]
+    Kv(inspect::KvCommand),
     /// Moves money between processes of its own while it kills them.
     Demo(demo::DemoArgs),
     /// Explains an error code such as HF0103.
@@ -77,6 +91,10 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         Command::Coordinator(args) => serve::coordinator(&args),
         Command::Participant(args) => serve::participant(&args),
+        Command::Submit(args) => submit::run(&args),
+        Command::Outcome(args) => outcome::run(&args, cli.output),
+        Command::Txn(command) => inspect::txn(&command, cli.output),
+        Command::Kv(command) => inspect::kv(&command, cli.output),
         Command::Demo(args) => demo::run(&args, cli.output).map_err(Failure::other),
         Command::Explain { code } => errors::explain(&code),
     }

@@ -1,43 +1,14 @@
 //! `handfast outcome`: what became of keys.
 
-use std::time::Duration;
-
 use clap::Args;
 use serde::Serialize;
 
-use handfast_client::{Client, Options, Outcome, Question};
+use handfast_client::Outcome;
 use handfast_common::ids::{Key, Name, Ticket};
 
+use crate::client::ClientArgs;
 use crate::errors::{Failure, exit};
 use crate::output::{Format, print_rows};
-
-/// Which coordinator to call, and for how long.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ClientArgs {
-    /// A coordinator's address; may be repeated.
-    #[arg(
-        long = "coordinator",
-        env = "HANDFAST_COORDINATOR",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:7117",
-        value_name = "HOST:PORT"
-    )]
-    pub(crate) coordinators: Vec<String>,
-    /// Milliseconds after which a call ends, as unknown if need be.
-    #[arg(long, default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    pub(crate) deadline: u64,
-}
-
-impl ClientArgs {
-    pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let options = Options { coordinators: self.coordinators.clone(), ..Options::default() };
-        Client::connect(options).map_err(|error| Failure::client(&error))
-    }
-
-    pub(crate) fn deadline(&self) -> Duration {
-        Duration::from_millis(self.deadline)
-    }
-}
 
 /// Tells what became of keys.
 #[derive(Args, Clone, Debug)]
@@ -62,22 +33,21 @@ struct Line {
 }
 
 pub(crate) fn run(args: &OutcomeArgs, format: Format) -> Result<u8, Failure> {
-    let questions: Vec<Question> =
-        args.keys.iter().map(|text| question(text, &args.participants)).collect::<Result<_, _>>()?;
+    let questions: Vec<(Key, Option<Ticket>)> =
+        args.keys.iter().map(|text| key_and_ticket(text)).collect::<Result<_, _>>()?;
     let client = args.client.client()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
     let mut lines = Vec::new();
     let mut worst = 0;
-    for question in &questions {
-        let report = runtime
-            .block_on(client.outcome(question, args.client.deadline()))
-            .map_err(|error| Failure::client(&error))?;
+    for (key, ticket) in questions {
+        let asking = client.outcome(key, ticket, args.participants.clone(), args.client.deadline());
+        let report = runtime.block_on(asking).map_err(|error| Failure::client(&error))?;
         worst = worse(worst, exit_of(&report.outcome));
         lines.push(Line {
             key: report.key.to_string(),
             ticket: report.ticket.map(|ticket| ticket.to_string()),
             txn: report.txn.map(|txn| txn.to_string()),
-            outcome: name_of(&report.outcome),
+            outcome: report.outcome.name(),
             reason: reason_of(&report.outcome),
         });
     }
@@ -90,31 +60,20 @@ pub(crate) fn run(args: &OutcomeArgs, format: Format) -> Result<u8, Failure> {
 }
 
 /// Reads `KEY` or `KEY@TICKET`.
-fn question(text: &str, participants: &[Name]) -> Result<Question, Failure> {
+fn key_and_ticket(text: &str) -> Result<(Key, Option<Ticket>), Failure> {
     let wrong = |why: String| Failure::new("HF0504", exit::USAGE, format!("can't ask for '{text}'"), why);
     let (key, ticket) = text.split_once('@').map_or((text, None), |(key, ticket)| (key, Some(ticket)));
     let key = uuid::Uuid::try_parse(key).map_err(|_| wrong("the key is not a UUID".to_owned()))?;
-    let ticket: Option<Ticket> =
-        ticket.map(str::parse).transpose().map_err(|error: handfast_common::ids::ParseError| wrong(error.to_string()))?;
-    Ok(Question { key: Key(key), ticket, participants: participants.to_vec() })
-}
-
-pub(crate) fn name_of(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Committed(_) => "committed",
-        Outcome::Aborted(_) => "aborted",
-        Outcome::Unknown => "unknown",
-        Outcome::Forgotten => "forgotten",
-        Outcome::NotFound => "not-found",
-        Outcome::HeuristicMixed => "heuristic-mixed",
-    }
+    let ticket: Result<Option<Ticket>, _> = ticket.map(str::parse).transpose();
+    let ticket = ticket.map_err(|error: handfast_common::ids::ParseError| wrong(error.to_string()))?;
+    Ok((Key(key), ticket))
 }
 
 pub(crate) fn reason_of(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Aborted(reason) => Some(reason.to_string()),
+        Outcome::Unknown(why) => Some(why.clone()),
         Outcome::Committed(_)
-        | Outcome::Unknown
         | Outcome::Forgotten
         | Outcome::NotFound
         | Outcome::HeuristicMixed => None,
@@ -125,7 +84,7 @@ fn exit_of(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Committed(_) => 0,
         Outcome::Aborted(_) => exit::ABORTED,
-        Outcome::Unknown | Outcome::HeuristicMixed => exit::UNKNOWN,
+        Outcome::Unknown(_) | Outcome::HeuristicMixed => exit::UNKNOWN,
         Outcome::Forgotten | Outcome::NotFound => exit::NOT_FOUND,
     }
 }
@@ -148,12 +107,12 @@ mod tests {
     #[test]
     fn keys_and_tickets_are_read() {
         let key = "6f1ed002-ab55-4a44-8d3f-0f4f0c1a3c11";
-        assert!(question(key, &[]).unwrap().ticket.is_none());
+        assert!(key_and_ticket(key).unwrap().1.is_none());
         let ticket = "00000000000000000000000000000001.3.00000000000000ff.17";
-        let asked = question(&format!("{key}@{ticket}"), &[]).unwrap();
-        assert_eq!(asked.ticket.unwrap().sequence, 17);
-        assert_eq!(question("nonsense", &[]).unwrap_err().exit, 2);
-        assert_eq!(question(&format!("{key}@x"), &[]).unwrap_err().exit, 2);
+        let (_, asked) = key_and_ticket(&format!("{key}@{ticket}")).unwrap();
+        assert_eq!(asked.unwrap().sequence, 17);
+        assert_eq!(key_and_ticket("nonsense").unwrap_err().exit, 2);
+        assert_eq!(key_and_ticket(&format!("{key}@x")).unwrap_err().exit, 2);
     }
 
     #[test]
