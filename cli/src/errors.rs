@@ -44,7 +44,8 @@ impl Failure {
     pub(crate) fn client(error: &ClientError) -> Self {
         match error {
             ClientError::NotSent { why, .. } | ClientError::NoAnswer(why) => {
-                Self::new("HF0301", exit::UNAVAILABLE, "no answer from the server", why.to_string())
+                let code = if why.is_hopeless() { "HF0302" } else { "HF0301" };
+                Self::new(code, exit::UNAVAILABLE, "no answer from the server", why.to_string())
             }
             ClientError::Rejected { rejection, .. } => {
                 Self::new("HF0303", exit::CONFLICT, "the coordinator did not begin it", rejection.to_string())
@@ -167,6 +168,13 @@ const CATALOGUE: &[Entry] = &[
         next: "check the address and that the server runs",
     },
     Entry {
+        code: "HF0302",
+        what: "not the server that was asked for",
+        more: "Something answers at the address, but it is a server of another version or role, another coordinator than \
+               the ticket names, or no Handfast server at all.",
+        next: "check the address; use the same version on both sides",
+    },
+    Entry {
         code: "HF0303",
         what: "the coordinator did not begin the transaction",
         more: "Nothing happened and nothing will. The line says why.",
@@ -215,6 +223,13 @@ const CATALOGUE: &[Entry] = &[
         what: "the input can't be read",
         more: "The file is missing, unreadable, or no text.",
         next: "check the file's name and rights",
+    },
+    Entry {
+        code: "HF0506",
+        what: "an output that submit can't go on from",
+        more: "--resume takes the output of an earlier submit of the same input: its first line names the run, and each \
+               answer fits its line. From anything else it could not tell what has been sent.",
+        next: "name the right file, or leave --resume out to send everything",
     },
 ];
 

@@ -92,7 +92,7 @@ pub(crate) fn txn(command: &TxnCommand, format: Format) -> Result<u8, Failure> {
 }
 
 fn list(args: &ListArgs, format: Format) -> Result<u8, Failure> {
-    let ended = args.states.iter().any(|state| matches!(state.as_str(), "committed" | "aborted" | "forgotten"));
+    let ended = args.states.iter().any(|state| matches!(state.as_str(), "committed" | "aborted" | "forgotten" | "heuristic-mixed"));
     let filter = Filter { ended, ..Filter::default() };
     let mut lines = transactions(args.participant.as_deref(), &args.client, filter)?;
     lines.retain(|line| args.states.is_empty() || args.states.contains(&line.state));
@@ -106,6 +106,11 @@ fn show(args: &ShowArgs, format: Format) -> Result<u8, Failure> {
     let lines = transactions(args.participant.as_deref(), &args.client, filter)?;
     match lines.as_slice() {
         [] => Err(Failure::new("HF0501", exit::NOT_FOUND, format!("no transaction '{}'", args.txn), "")),
+        [line] if format == Format::Json => {
+            let one = Single { schema_version: 1, row: row_of(line) };
+            println!("{}", serde_json::to_string(&one).map_err(Failure::other)?);
+            Ok(0)
+        }
         [_] => {
             print_transactions(format, &lines)?;
             Ok(0)
@@ -145,6 +150,14 @@ fn transactions(participant: Option<&str>, client: &ClientArgs, filter: Filter) 
     asked.map_err(|error| Failure::client(&error))
 }
 
+/// One object, not a line of a list.
+#[derive(Serialize)]
+struct Single {
+    schema_version: u32,
+    #[serde(flatten)]
+    row: TxnRow,
+}
+
 #[derive(Serialize)]
 struct TxnRow {
     txn: String,
@@ -162,24 +175,7 @@ struct BranchRow {
 }
 
 fn print_transactions(format: Format, lines: &[TxnLine]) -> Result<(), Failure> {
-    let rows: Vec<TxnRow> = lines
-        .iter()
-        .map(|line| TxnRow {
-            txn: line.txn.to_string(),
-            key: line.key.map(|key| key.to_string()),
-            state: line.state.clone(),
-            since_ms: line.since_ms,
-            branches: line
-                .branches
-                .iter()
-                .map(|branch| BranchRow {
-                    participant: branch.participant.to_string(),
-                    vote: branch.vote.clone(),
-                    state: branch.state.clone(),
-                })
-                .collect(),
-        })
-        .collect();
+    let rows: Vec<TxnRow> = lines.iter().map(row_of).collect();
     print_rows(format, &["transaction", "key", "state", "for", "branches"], &rows, |row| {
         let branches: Vec<String> =
             row.branches.iter().map(|branch| format!("{} {}", branch.participant, branch.state)).collect();
@@ -194,6 +190,21 @@ fn print_transactions(format: Format, lines: &[TxnLine]) -> Result<(), Failure> 
     .map_err(Failure::other)
 }
 
+fn row_of(line: &TxnLine) -> TxnRow {
+    let branches = line.branches.iter().map(|branch| BranchRow {
+        participant: branch.participant.to_string(),
+        vote: branch.vote.clone(),
+        state: branch.state.clone(),
+    });
+    TxnRow {
+        txn: line.txn.to_string(),
+        key: line.key.map(|key| key.to_string()),
+        state: line.state.clone(),
+        since_ms: line.since_ms,
+        branches: branches.collect(),
+    }
+}
+
 pub(crate) fn kv(command: &KvCommand, format: Format) -> Result<u8, Failure> {
     let (selects, from) = match command {
         KvCommand::Get { keys, from } => (keys.iter().cloned().map(Select::Key).collect(), from),
@@ -203,8 +214,13 @@ pub(crate) fn kv(command: &KvCommand, format: Format) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
     let lines = runtime.block_on(read(&selects, from)).map_err(|error| Failure::client(&error))?;
     let missing = one_by_one && lines.iter().any(|line| line.value.is_none());
+    let still_held = from.wait && lines.iter().any(|line| line.locked_by.is_some());
     print_values(format, &lines)?;
-    Ok(if missing { exit::NOT_FOUND } else { 0 })
+    Ok(match (still_held, missing) {
+        (true, _) => exit::UNKNOWN,
+        (false, true) => exit::NOT_FOUND,
+        (false, false) => 0,
+    })
 }
 
 async fn read(selects: &Vec<Select>, from: &FromArgs) -> Result<Vec<ValueLine>, ClientError> {

@@ -47,7 +47,7 @@ fn transfers_per_second(concurrency: usize, transfers: usize) -> (f64, Vec<(Stri
     for node in std::iter::once(&mut system.coordinator).chain(&mut system.participants) {
         terminate(node);
         node.wait_exit(Duration::from_secs(20)).expect("it drains");
-        let written = last_number(&node.log(), "commits=").unwrap_or(f64::NAN);
+        let written = last_number(&node.log(), "\"commits\":").unwrap_or(f64::NAN);
         commits.push((node.name().to_owned(), written / transfers as f64));
     }
     (transfers as f64 / took.as_secs_f64(), commits)

@@ -30,6 +30,18 @@ fn many_worlds_keep_their_promises() {
 }
 
 #[test]
+fn t08b_a_copy_that_one_participant_has_heard_is_found_whatever_is_lost() {
+    let mut stops = 0;
+    for seed in 0..200 {
+        let Ok(summary) = catch_unwind(|| World::new(seed).run_with_a_copy()) else {
+            panic!("seed {seed}: the original does not find out");
+        };
+        stops += summary.stops;
+    }
+    assert!(stops > 1_000, "{stops} stops");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_world() {
     for seed in [1, 7, 42] {
         assert_eq!(World::new(seed).run(), World::new(seed).run());

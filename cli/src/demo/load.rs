@@ -68,13 +68,9 @@ impl Load {
         // The transfer's own key, so that its rows can be told from those of a retry.
         let key = Key(transfer.key);
         let transaction = transaction(self.bank.branches(&transfer)).key(key);
-        let report = match self.client.submit(transaction, DEADLINE).await {
-            Ok(report) => report,
-            // Never begun: it is not in the ledger, and must not be in the books.
-            Err(_) => {
-                self.note(transfer, Verdict::Aborted);
-                return;
-            }
+        let Ok(report) = self.client.submit(transaction, DEADLINE).await else {
+            // Never begun, and never will be: it must not be in the books.
+            return self.note(transfer, Verdict::Aborted);
         };
         self.ran.set(self.ran.get() + 1);
         match verdict(&report.outcome) {

@@ -61,7 +61,7 @@ impl System {
             participants.push(node);
             names.push(Name::new(name)?);
         }
-        let mut system = Self {
+        let system = Self {
             coordinator,
             participants,
             names,
@@ -76,7 +76,7 @@ impl System {
     }
 
     /// Every participant makes itself known within moments; transfers need all of them.
-    async fn wait_until_registered(&mut self) -> anyhow::Result<()> {
+    async fn wait_until_registered(&self) -> anyhow::Result<()> {
         let latest = Instant::now() + Duration::from_secs(20);
         let client = self.client()?;
         loop {

@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) key: Option<Key>,
     pub(super) ticket: Option<Ticket>,
     pub(super) participants: Vec<Name>,
+    /// The line as it stands in the input.
+    pub(super) text: String,
 }
 
 /// Reads a JSON line.
@@ -27,7 +29,7 @@ pub(super) fn json(line: &str) -> Result<Asked, String> {
         return Err("a ticket without its key".to_owned());
     }
     let branches = parsed.branches.into_iter().map(|branch| (branch.participant, branch.ops)).collect();
-    asked(branches, parsed.key.map(Key), ticket)
+    asked(line, branches, parsed.key.map(Key), ticket)
 }
 
 /// Where the columns of a CSV file of transfers are.
@@ -71,11 +73,12 @@ impl Columns {
             let add = Operation::Add(Add { key: key.to_owned(), delta, min, max: None });
             branches.entry(participant.to_owned()).or_default().push(add);
         }
-        asked(branches.into_iter().collect(), key.map(Key), None)
+        asked(line, branches.into_iter().collect(), key.map(Key), None)
     }
 }
 
 fn asked(
+    text: &str,
     branches: Vec<(String, Vec<Operation>)>,
     key: Option<Key>,
     ticket: Option<Ticket>,
@@ -86,7 +89,7 @@ fn asked(
         .into_iter()
         .fold(Transaction::new(), |transaction, (participant, operations)| transaction.branch(participant, operations));
     transaction.check()?;
-    Ok(Asked { transaction, key, ticket, participants })
+    Ok(Asked { transaction, key, ticket, participants, text: text.trim().to_owned() })
 }
 
 fn fields(line: &str) -> Result<Vec<String>, String> {

@@ -5,24 +5,27 @@ mod resume;
 mod run;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use uuid::Uuid;
 
 use crate::client::ClientArgs;
 use crate::errors::{Failure, exit};
 use input::{Asked, Columns};
-use resume::{Earlier, Journal};
+use resume::{Earlier, Output, RunId};
 use run::Run;
 
 /// Lines read ahead of those under way.
 const READ_AHEAD: usize = 1_024;
+/// How long the first coordinator to answer is waited for: a wrong address should not take the whole deadline to tell.
+const FIRST_CONTACT: Duration = Duration::from_secs(5);
 
 /// Submits transactions.
 #[derive(Args, Clone, Debug)]
@@ -36,7 +39,8 @@ pub(crate) struct SubmitArgs {
     /// Transactions under way at a time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: u32,
-    /// An earlier output: lines it answers are skipped, those sent without an answer are asked for first.
+    /// An earlier output: lines it answers are skipped, those sent without an answer are asked for first. New outcome
+    /// lines are appended to it as well.
     #[arg(long, value_name = "OUT")]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -60,23 +64,38 @@ pub(crate) fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     } else {
         Box::new(BufReader::new(File::open(&args.file).map_err(unreadable)?))
     };
-    let (earlier, journal) = match &args.resume {
-        Some(out) => {
-            let earlier = Earlier::read(out).map_err(Failure::other)?;
-            (earlier, Some(Journal::open(out).map_err(Failure::other)?))
-        }
-        None => (Earlier::default(), None),
+    let (earlier, mut output) = match &args.resume {
+        Some(out) => open_earlier(out)?,
+        None => (Earlier::default(), Output::stdout()),
     };
     let client = args.client.client()?;
-    let run = Rc::new(Run::new(client, args.client.deadline(), earlier, journal, progress()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
+    let ticket = runtime
+        .block_on(client.standing(None, args.client.deadline().min(FIRST_CONTACT)))
+        .map_err(|error| Failure::client(&error))?;
+    let id = RunId { id: Uuid::new_v4(), ticket };
+    output.begin(&id).map_err(Failure::other)?;
+    let run = Rc::new(Run::new(client, args.client.deadline(), earlier, (id, output), progress()));
     let began = Instant::now();
     LocalSet::new().block_on(&runtime, submit_all(Rc::clone(&run), reader, args));
     // The reader may be waiting for a line that never comes.
     runtime.shutdown_background();
-    let code = run.summary(began.elapsed());
-    io::stdout().flush().map_err(Failure::other)?;
-    Ok(code)
+    run.summary(began.elapsed())
+}
+
+/// An earlier output, and where to go on writing it. One that is missing is a mistake: an empty one would mean that
+/// nothing has been sent, and everything would be sent again.
+fn open_earlier(out: &Path) -> Result<(Earlier, Output), Failure> {
+    let unusable = |error: io::Error| {
+        let what = format!("can't go on from {}", out.display());
+        Failure::new("HF0505", exit::OTHER, what, error.to_string())
+    };
+    let earlier = Earlier::read(out).map_err(unusable)?;
+    if earlier.runs.is_empty() {
+        let why = "it names no run: it is not the output of an earlier submit".to_owned();
+        return Err(Failure::new("HF0506", exit::CONFLICT, format!("can't go on from {}", out.display()), why));
+    }
+    Ok((earlier, Output::appending_to(out).map_err(unusable)?))
 }
 
 /// A line of input, or why it could not be read.
@@ -125,9 +144,16 @@ async fn submit_all(run: Rc<Run>, reader: Box<dyn BufRead + Send>, args: &Submit
 fn read_lines(reader: Box<dyn BufRead + Send>, format: LineFormat, sender: &mpsc::Sender<Line>) {
     let mut number = 0;
     let mut columns: Option<Columns> = None;
-    for text in reader.lines() {
-        let text = match text {
-            Ok(text) => text,
+    for bytes in reader.split(b'\n') {
+        let text = match bytes.map(String::from_utf8) {
+            Ok(Ok(text)) => text,
+            Ok(Err(_)) => {
+                number += 1;
+                if sender.blocking_send((number, Err("it is not UTF-8".to_owned()))).is_err() {
+                    return;
+                }
+                continue;
+            }
             Err(error) => {
                 drop(sender.blocking_send((number + 1, Err(format!("it can't be read: {error}")))));
                 return;

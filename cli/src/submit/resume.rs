@@ -1,164 +1,215 @@
 //! Going on where an earlier `submit` ended, whichever way it ended.
 //!
-//! The earlier output says what is answered. What was sent and never answered is known from a journal beside it
-//! (`OUT.sent`): with `--resume`, each key is written there with its ticket *before* it is sent. Keys are random and
-//! belong to that one ticket for ever, so what the journal names can be asked about definitely: it either committed, or
-//! the question itself sees to it that it never will. Only then is the line run again, under a new key.
+//! Every run draws an id, and every key it sends follows from that id, the line's number and text, and the attempt. The
+//! id stands in the first output line, whose beginning is written *before anything is sent*: so a run that was killed
+//! leaves behind all that is needed to find every key it may have sent. A later run asks for those keys, with the
+//! oldest ticket they can have and then with a present one, which fences what may still be on its way. Only when none
+//! of them happened, and none can happen any more, is the line run again, under keys of the new run.
+//!
+//! For that to hold over many runs, OUT must hold the lines of all of them: a resumed run appends to OUT by itself.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
-use handfast_common::ids::{Key, Ticket};
+use handfast_common::ids::{ContentHash, Key, Ticket};
+
+/// Keys of one line that a run may have sent: the first attempt and the client's retries.
+pub(super) const ATTEMPTS: u32 = 11;
+/// Lines that a run may have sent without an answer, at the most: the cap of `--concurrency`.
+pub(super) const MAX_UNANSWERED: u64 = 4_096;
+
+/// A run of `submit`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct RunId {
+    pub(super) id: Uuid,
+    /// Where the coordinator stood before anything was sent: no key of the run has an older ticket.
+    pub(super) ticket: Ticket,
+}
 
 /// What is known of earlier runs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Earlier {
-    /// Lines that are answered for good.
-    pub(super) answered: BTreeMap<u64, &'static str>,
-    /// Lines that were sent and have no final answer, with what to ask.
-    pub(super) open: BTreeMap<u64, (Key, Ticket)>,
+    pub(super) runs: Vec<RunId>,
+    /// Lines that have a final answer, with the key it was given for.
+    pub(super) answered: BTreeMap<u64, Key>,
 }
 
-/// The journal of what is sent.
-#[derive(Debug)]
-pub(super) struct Journal(File);
+impl RunId {
+    /// The key of a line's attempt. Whoever knows the run finds it again, and it fits no other line.
+    pub(super) fn key(&self, line: u64, text: &str, attempt: u32) -> Key {
+        let (line, attempt) = (line.to_be_bytes(), attempt.to_be_bytes());
+        let ContentHash(digest) = ContentHash::of(&[b"handfast submit", self.id.as_bytes(), &line, &attempt, text.as_bytes()]);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Key(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
 
-#[derive(Serialize, Deserialize)]
-struct Sent {
-    line: u64,
-    key: Uuid,
-    ticket: String,
+    /// What the first output line begins with.
+    pub(super) fn head(&self) -> String {
+        format!("{{\"run\":\"{}@{}\",", self.id, self.ticket)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (id, ticket) = text.split_once('@')?;
+        Some(Self { id: Uuid::try_parse(id).ok()?, ticket: ticket.parse().ok()? })
+    }
+}
+
+impl Earlier {
+    /// Reads an earlier output.
+    pub(super) fn read(out: &Path) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        File::open(out)?.read_to_end(&mut bytes)?;
+        Ok(Self::parse(&String::from_utf8_lossy(&bytes)))
+    }
+
+    fn parse(out: &str) -> Self {
+        let mut earlier = Self::default();
+        for text in out.lines() {
+            // The first line of a run that was killed may be torn anywhere behind its head.
+            let head = text.strip_prefix("{\"run\":\"").and_then(|rest| rest.split_once("\","));
+            earlier.runs.extend(head.and_then(|(run, _)| RunId::parse(run)));
+            if let Ok(answer) = serde_json::from_str::<Answer>(text)
+                && answer.outcome != "unknown"
+            {
+                earlier.answered.insert(answer.line, Key(answer.key));
+            }
+        }
+        earlier
+    }
+
+    /// Whether an answered line is this very line: its key is the line's own, or follows from its text.
+    pub(super) fn is_answer_to(&self, line: u64, text: &str, own: Option<Key>) -> Option<bool> {
+        let answered = *self.answered.get(&line)?;
+        let derived = || self.runs.iter().any(|run| (0..ATTEMPTS).any(|attempt| run.key(line, text, attempt) == answered));
+        Some(own == Some(answered) || derived())
+    }
 }
 
 #[derive(Deserialize)]
 struct Answer {
     line: u64,
-    key: Option<Uuid>,
-    ticket: Option<String>,
+    key: Uuid,
     outcome: String,
 }
 
-impl Earlier {
-    /// Reads an earlier output and its journal; files that are not there yet are empty.
-    pub(super) fn read(out: &Path) -> io::Result<Self> {
-        Ok(Self::parse(&text_of(out)?, &text_of(&journal_of(out))?))
+/// Where outcome lines go: stdout, and with `--resume` the earlier output too, unless stdout is that file already.
+pub(super) struct Output {
+    also: Option<File>,
+    /// The head of the run's first line, until that line is complete.
+    begun: bool,
+}
+
+impl Output {
+    pub(super) fn stdout() -> Self {
+        Self { also: None, begun: false }
     }
 
-    fn parse(out: &str, journal: &str) -> Self {
-        let mut earlier = Self::default();
-        // Later entries of a line stand for later attempts; those before them were definitely aborted.
-        for sent in lines::<Sent>(journal) {
-            if let Ok(ticket) = sent.ticket.parse() {
-                earlier.open.insert(sent.line, (Key(sent.key), ticket));
-            }
+    /// Appends to `out` as well. A torn last line of it is ended first, so that nothing is glued to it.
+    pub(super) fn appending_to(out: &Path) -> io::Result<Self> {
+        let mut file = File::options().read(true).append(true).open(out)?;
+        let length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if length > 0 {
+            file.seek(SeekFrom::Start(length - 1))?;
+            file.read_exact(&mut last)?;
         }
-        for answer in lines::<Answer>(out) {
-            let ticket = answer.ticket.as_deref().and_then(|ticket| ticket.parse().ok());
-            match (final_outcome(&answer.outcome), answer.key, ticket) {
-                (Some(outcome), ..) => {
-                    earlier.open.remove(&answer.line);
-                    earlier.answered.insert(answer.line, outcome);
-                }
-                // The journal, if there is one, has the later attempt.
-                (None, Some(key), Some(ticket)) => {
-                    earlier.open.entry(answer.line).or_insert((Key(key), ticket));
-                }
-                (None, ..) => {}
-            }
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
         }
-        earlier
+        let also = if is_stdout(&file)? { None } else { Some(file) };
+        Ok(Self { also, begun: false })
+    }
+
+    /// Writes the head of the first line: from here on keys of the run may be sent.
+    pub(super) fn begin(&mut self, run: &RunId) -> io::Result<()> {
+        self.begun = true;
+        self.write(run.head().as_bytes())
+    }
+
+    /// Writes a line, a JSON object; the run's first one is joined to its head.
+    pub(super) fn line(&mut self, json: &str) -> io::Result<()> {
+        let joined = std::mem::take(&mut self.begun);
+        let rest = if joined { json.strip_prefix('{').unwrap_or(json) } else { json };
+        self.write(format!("{rest}\n").as_bytes())
+    }
+
+    /// Ends a head that no line followed.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.begun) { self.write(b"\"lines\":0}\n") } else { Ok(()) }
+    }
+
+    /// One write each, so that a kill leaves a whole line or the beginning of one.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(file) = &mut self.also {
+            file.write_all(bytes)?;
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()
     }
 }
 
-impl Journal {
-    /// Opens the journal beside `out` for appending.
-    pub(super) fn open(out: &Path) -> io::Result<Self> {
-        Ok(Self(File::options().create(true).append(true).open(journal_of(out))?))
-    }
-
-    /// Notes a key before it is sent. One write, so that a kill leaves the whole line or none of it.
-    pub(super) fn note(&mut self, line: u64, key: Key, ticket: Ticket) -> io::Result<()> {
-        let mut text = serde_json::to_string(&Sent { line, key: key.0, ticket: ticket.to_string() })?;
-        text.push('\n');
-        self.0.write_all(text.as_bytes())
-    }
-}
-
-fn final_outcome(name: &str) -> Option<&'static str> {
-    ["committed", "aborted", "forgotten", "not-found", "heuristic-mixed"].into_iter().find(|known| *known == name)
-}
-
-/// Every line that can be read: the last one may have been cut off by a kill.
-fn lines<'a, T: Deserialize<'a>>(text: &'a str) -> impl Iterator<Item = T> {
-    text.lines().filter_map(|line| serde_json::from_str(line).ok())
-}
-
-fn journal_of(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".sent");
-    PathBuf::from(name)
-}
-
-fn text_of(path: &Path) -> io::Result<String> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error),
-    }
+fn is_stdout(file: &File) -> io::Result<bool> {
+    let Ok(stdout) = fs::metadata("/dev/stdout") else { return Ok(false) };
+    let file = file.metadata()?;
+    Ok((stdout.dev(), stdout.ino()) == (file.dev(), file.ino()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TICKET: &str = "00000000000000000000000000000001.3.00000000000000ff.17";
+    fn run(id: u128) -> RunId {
+        let ticket = "00000000000000000000000000000001.3.00000000000000ff.17".parse().unwrap();
+        RunId { id: Uuid::from_u128(id), ticket }
+    }
 
-    fn key(number: u128) -> Uuid {
-        Uuid::from_u128(number)
+    fn answer(line: u64, key: Key, outcome: &str) -> String {
+        format!("\"line\":{line},\"key\":\"{key}\",\"outcome\":\"{outcome}\"}}\n")
     }
 
     #[test]
-    fn answered_lines_are_skipped_and_open_ones_asked_for() {
-        let out = format!(
-            "{{\"line\":1,\"key\":\"{}\",\"ticket\":\"{TICKET}\",\"outcome\":\"committed\"}}\n\
-             {{\"line\":2,\"key\":\"{}\",\"ticket\":\"{TICKET}\",\"outcome\":\"unknown\"}}\n\
-             {{\"line\":3,\"key\":\"{}\",\"tick",
-            key(1),
-            key(2),
-            key(3)
-        );
-        let journal: String = [1, 2, 3, 3, 4]
-            .into_iter()
-            .enumerate()
-            .map(|(at, line)| {
-                let key = if line < 3 { key(line) } else { key(10 + at as u128) };
-                format!("{{\"line\":{line},\"key\":\"{key}\",\"ticket\":\"{TICKET}\"}}\n")
-            })
-            .collect();
-        let earlier = Earlier::parse(&out, &journal);
-        assert_eq!(earlier.answered.keys().collect::<Vec<_>>(), [&1]);
-        let open: Vec<(u64, Uuid)> = earlier.open.iter().map(|(line, (key, _))| (*line, key.0)).collect();
-        // Line 3 was sent twice: the second key is the one that counts.
-        assert_eq!(open, [(2, key(2)), (3, key(13)), (4, key(14))]);
+    fn keys_follow_from_run_line_text_and_attempt_and_from_nothing_less() {
+        let one = run(1);
+        let key = one.key(7, "text", 0);
+        assert_eq!(key, one.key(7, "text", 0));
+        for other in [run(2).key(7, "text", 0), one.key(8, "text", 0), one.key(7, "texts", 0), one.key(7, "text", 1)] {
+            assert_ne!(key, other);
+        }
     }
 
     #[test]
-    fn a_journal_reads_back_and_survives_a_torn_last_line() {
+    fn an_output_tells_its_runs_even_when_torn_right_behind_the_head() {
+        let (one, two) = (run(1), run(2));
+        let first = answer(3, one.key(3, "c", 2), "committed");
+        let unknown = answer(4, one.key(4, "d", 0), "unknown");
+        let out = format!("{}{first}{{{unknown}{}", one.head(), two.head());
+        let earlier = Earlier::parse(&out);
+        assert_eq!(earlier.runs, [one, two]);
+        assert_eq!(earlier.answered.keys().collect::<Vec<_>>(), [&3]);
+        assert_eq!(earlier.is_answer_to(3, "c", None), Some(true));
+        assert_eq!(earlier.is_answer_to(3, "another input", None), Some(false));
+        assert_eq!(earlier.is_answer_to(4, "d", None), None);
+    }
+
+    #[test]
+    fn a_torn_line_is_ended_before_more_is_appended() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
-        let ticket: Ticket = TICKET.parse().unwrap();
-        let mut journal = Journal::open(&out).unwrap();
-        journal.note(7, Key(key(7)), ticket).unwrap();
-        journal.note(8, Key(key(8)), ticket).unwrap();
-        let path = journal_of(&out);
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, &text[..text.len() - 9]).unwrap();
+        fs::write(&out, format!("{}\"line\":1,\"ke", run(1).head())).unwrap();
+        let mut output = Output::appending_to(&out).unwrap();
+        output.begin(&run(2)).unwrap();
+        output.line(&format!("{{{}", answer(1, run(2).key(1, "a", 0), "committed").trim_end())).unwrap();
+        output.line(&format!("{{{}", answer(2, run(2).key(2, "b", 0), "aborted").trim_end())).unwrap();
         let earlier = Earlier::read(&out).unwrap();
-        assert_eq!(earlier.open, BTreeMap::from([(7, (Key(key(7)), ticket))]));
+        assert_eq!(earlier.runs.len(), 2);
+        assert_eq!(earlier.answered.len(), 2);
     }
 }

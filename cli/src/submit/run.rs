@@ -1,22 +1,21 @@
 //! A run of `submit`: what is shared by its workers.
 
 use std::cell::{Cell, RefCell};
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::sync::Notify;
-use uuid::Uuid;
 
-use handfast_client::{Client, Error, Outcome, Report, Retry};
-use handfast_common::ids::{Key, Name, Ticket};
+use handfast_client::{Client, Error, Obstacle, Outcome, Report};
+use handfast_common::ids::{Key, Ticket};
+use handfast_common::messages::Rejection;
 use handfast_common::operation::Value;
 use handfast_common::outcome::{Reason, ReasonKind};
 
 use super::input::Asked;
-use super::resume::{Earlier, Journal};
-use crate::errors::exit;
+use super::resume::{ATTEMPTS, Earlier, MAX_UNANSWERED, Output, RunId};
+use crate::errors::{Failure, exit};
 use crate::outcome::reason_of;
 
 /// Counts, output and the client of one run.
@@ -24,7 +23,10 @@ pub(super) struct Run {
     client: Client,
     deadline: Duration,
     earlier: Earlier,
-    journal: Option<RefCell<Journal>>,
+    id: RunId,
+    output: RefCell<Output>,
+    /// Lines taken so far, in order.
+    taken: Cell<u64>,
     bar: Option<ProgressBar>,
     stopping: Cell<bool>,
     stopped: Notify,
@@ -40,6 +42,7 @@ struct Counts {
     bad: u64,
     skipped: u64,
     unavailable: bool,
+    mismatch: bool,
 }
 
 /// An output line.
@@ -67,14 +70,16 @@ impl Run {
         client: Client,
         deadline: Duration,
         earlier: Earlier,
-        journal: Option<Journal>,
+        (id, output): (RunId, Output),
         bar: Option<ProgressBar>,
     ) -> Self {
         Self {
             client,
             deadline,
             earlier,
-            journal: journal.map(RefCell::new),
+            id,
+            output: RefCell::new(output),
+            taken: Cell::new(0),
             bar,
             stopping: Cell::new(false),
             stopped: Notify::new(),
@@ -107,14 +112,22 @@ impl Run {
             Ok(asked) => asked,
             Err(why) => return self.bad(line, &why),
         };
-        if self.earlier.answered.contains_key(&line) {
-            self.counts.borrow_mut().skipped += 1;
-            return;
+        match self.earlier.is_answer_to(line, &asked.text, asked.key) {
+            Some(true) => {
+                self.counts.borrow_mut().skipped += 1;
+                return;
+            }
+            Some(false) => {
+                self.counts.borrow_mut().mismatch = true;
+                return self.stop(&format!("line {line} is not the one that the earlier output answers: another input?"));
+            }
+            None => {}
         }
         let began = Instant::now();
-        let done = match self.earlier.open.get(&line) {
-            Some(&(key, ticket)) => self.take_up(line, &asked, key, ticket).await,
-            None => self.begin(line, &asked).await,
+        let done = match self.take_up(line, &asked).await {
+            Ok(Some(report)) => Ok(report),
+            Ok(None) => self.begin(line, &asked).await,
+            Err(error) => Err(error),
         };
         match done {
             Ok(report) => self.print(line, &report, began.elapsed()),
@@ -122,60 +135,56 @@ impl Run {
         }
     }
 
-    /// A line that an earlier run sent: asked for first, and run anew only if that one certainly never happened.
-    async fn take_up(&self, line: u64, asked: &Asked, key: Key, ticket: Ticket) -> Result<Report, Error> {
-        let report = self.ask(key, ticket, asked.participants.clone()).await?;
-        let never_arrived = match &report.outcome {
-            Outcome::Aborted(Reason { kind, .. }) => kind.is_retryable() || *kind == ReasonKind::Fenced,
-            _ => false,
-        };
-        if never_arrived && asked.key.is_none() { self.begin(line, asked).await } else { Ok(report) }
+    /// Asks for every key that earlier runs may have sent for this line. `None`: none of them happened, and none can
+    /// happen any more.
+    async fn take_up(&self, line: u64, asked: &Asked) -> Result<Option<Report>, Error> {
+        // Lines are taken in order, so what lies beyond all that can have been under way was never sent.
+        let never_sent = self.taken.replace(self.taken.get() + 1) >= self.earlier.answered.len() as u64 + MAX_UNANSWERED;
+        if never_sent || asked.key.is_some() {
+            return Ok(None);
+        }
+        for run in &self.earlier.runs {
+            for attempt in 0..ATTEMPTS {
+                let key = run.key(line, &asked.text, attempt);
+                let report = self.ask(key, run.ticket, asked).await?;
+                if !certainly_not(&report.outcome) {
+                    return Ok(Some(report));
+                }
+                // It may have been sent to a later start of the coordinator than the run's first ticket knows, and
+                // still be on its way there.
+                let present = self.client.standing(Some(run.ticket.log), self.deadline).await?;
+                if present.epoch != run.ticket.epoch {
+                    let report = self.ask(key, present, asked).await?;
+                    if !certainly_not(&report.outcome) {
+                        return Ok(Some(report));
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
-    async fn ask(&self, key: Key, ticket: Ticket, participants: Vec<Name>) -> Result<Report, Error> {
-        self.client.outcome(key, Some(ticket), participants, self.deadline).await
+    async fn ask(&self, key: Key, ticket: Ticket, asked: &Asked) -> Result<Report, Error> {
+        self.client.outcome(key, Some(ticket), asked.participants.clone(), self.deadline).await
     }
 
-    /// A line that has not been sent before, as far as is known.
+    /// A line of which nothing has happened yet.
     async fn begin(&self, line: u64, asked: &Asked) -> Result<Report, Error> {
-        let mut transaction = asked.transaction.clone();
-        if let Some(key) = asked.key {
-            transaction = transaction.key(key);
-        }
-        if let Some(ticket) = asked.ticket {
-            transaction = transaction.ticket(ticket);
-        }
-        if self.journal.is_none() || asked.ticket.is_some() {
-            return self.client.submit(transaction, self.deadline).await;
-        }
-        let latest = Instant::now() + self.deadline;
-        let mut attempts = 0;
-        loop {
-            let left = latest.saturating_duration_since(Instant::now());
-            let key = asked.key.unwrap_or_else(|| Key(Uuid::new_v4()));
-            let ticket = self.client.standing(None, left).await?;
-            self.note(line, key, ticket);
-            let report = self.client.submit(transaction.clone().key(key).ticket(ticket), left).await?;
-            attempts += 1;
-            let again = match &report.outcome {
-                Outcome::Aborted(reason) => (Retry::DEFAULT.when)(reason.kind) && asked.key.is_none(),
-                _ => false,
-            };
-            if !again || attempts > Retry::DEFAULT.most || Instant::now() >= latest {
-                return Ok(report);
-            }
-            if let Some(age) = report.age {
-                transaction = transaction.age(age);
-            }
-        }
-    }
-
-    fn note(&self, line: u64, key: Key, ticket: Ticket) {
-        if let Some(journal) = &self.journal
-            && let Err(error) = journal.borrow_mut().note(line, key, ticket)
-        {
-            self.stop(&format!("the journal beside --resume can't be written: {error}"));
-        }
+        let (run, text) = (self.id, asked.text.clone());
+        let transaction = match (asked.key, asked.ticket) {
+            (Some(key), Some(ticket)) => asked.transaction.clone().key(key).ticket(ticket),
+            // Sent by an earlier run perhaps: then it belongs to a ticket at least as old as that run.
+            (Some(key), None) => match self.earlier.runs.first() {
+                Some(run) => asked.transaction.clone().key(key).ticket(run.ticket),
+                None => asked.transaction.clone().key(key),
+            },
+            (None, _) => asked
+                .transaction
+                .clone()
+                .keys(move |attempt| run.key(line, &text, attempt))
+                .only_by(run.ticket.log),
+        };
+        self.client.submit(transaction, self.deadline).await
     }
 
     fn print(&self, line: u64, report: &Report, latency: Duration) {
@@ -206,24 +215,32 @@ impl Run {
                 bar.set_message(format!("{} committed, {} aborted", counts.committed, counts.aborted));
             }
         }
-        let written = text.map_err(std::io::Error::from).and_then(|text| writeln!(std::io::stdout().lock(), "{text}"));
+        let written = text.map_err(std::io::Error::from).and_then(|text| self.output.borrow_mut().line(&text));
         if let Err(error) = written {
-            self.stop(&format!("stdout can't be written: {error}"));
+            self.stop(&format!("the outcome of line {line} can't be written: {error}"));
         }
     }
 
     fn failed(&self, line: u64, error: &Error) {
         match error {
+            // Nobody who answers has the log that the line's ticket names: what the key meant there is not known here.
+            Error::NotSent { key, ticket, why } if why.0.iter().any(|one| one.obstacle == Obstacle::OtherLog) => {
+                self.print(line, &nothing(*key, *ticket, Outcome::Forgotten), Duration::ZERO);
+            }
             Error::NotSent { .. } | Error::NoAnswer(_) => {
                 self.counts.borrow_mut().unavailable = true;
                 self.stop(&format!("line {line}: {error}; it and those after it were not sent"));
             }
-            Error::Invalid(_) => self.bad(line, &error.to_string()),
-            Error::Rejected { rejection, .. } if rejection.is_retryable() => {
-                self.counts.borrow_mut().unavailable = true;
-                self.stop(&format!("line {line}: {error}; it was not begun"));
+            // Never begun: it did not happen and will not, and the others go on.
+            Error::Rejected { key, ticket, rejection } if rejection.is_retryable() => {
+                let kind = match rejection {
+                    Rejection::DiskFull => ReasonKind::DiskFull,
+                    _ => ReasonKind::Overloaded,
+                };
+                let outcome = Outcome::Aborted(Reason::new(kind, rejection.to_string()));
+                self.print(line, &nothing(*key, Some(*ticket), outcome), self.deadline);
             }
-            Error::Rejected { .. } => self.bad(line, &error.to_string()),
+            Error::Invalid(_) | Error::Rejected { .. } => self.bad(line, &error.to_string()),
         }
     }
 
@@ -241,7 +258,8 @@ impl Run {
     }
 
     /// The summary on stderr, and the exit code.
-    pub(super) fn summary(&self, took: Duration) -> u8 {
+    pub(super) fn summary(&self, took: Duration) -> Result<u8, Failure> {
+        self.output.borrow_mut().finish().map_err(Failure::other)?;
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -260,14 +278,33 @@ impl Run {
         let seconds = took.as_secs_f64();
         let rate = counts.committed as f64 / seconds.max(0.001);
         eprintln!("{} in {seconds:.1} s ({rate:.0} committed per second)", parts.join(", "));
-        if counts.unavailable {
+        Ok(if counts.mismatch {
+            exit::CONFLICT
+        } else if counts.unavailable {
             exit::UNAVAILABLE
-        } else if counts.unknown > 0 {
+        } else if counts.unknown + counts.other > 0 {
             exit::UNKNOWN
         } else if counts.bad > 0 {
             exit::OTHER
         } else {
             0
-        }
+        })
     }
+}
+
+/// Whether it is certain that the key did not happen, for a reason that says nothing against running the line again.
+fn certainly_not(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Aborted(reason) => reason.kind.is_retryable() || reason.kind == ReasonKind::Fenced,
+        Outcome::Committed(_)
+        | Outcome::Unknown(_)
+        | Outcome::Forgotten
+        | Outcome::NotFound
+        | Outcome::HeuristicMixed => false,
+    }
+}
+
+/// A report of something that was never begun.
+fn nothing(key: Key, ticket: Option<Ticket>, outcome: Outcome) -> Report {
+    Report { key, ticket, txn: None, outcome, age: None, attempts: 1, latency: Duration::ZERO }
 }

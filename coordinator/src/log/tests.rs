@@ -1,8 +1,11 @@
 //! The redb log: the conformance suite, restarts, and what damage looks like.
 
+mod faults;
+
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
+use std::{fs, io};
 
 use uuid::Uuid;
 
@@ -80,10 +83,9 @@ fn f02_nothing_is_reported_forced_before_it_is_on_disk() {
         worker.append(epoch(number), true);
         assert_eq!(reports.recv_timeout(Duration::from_secs(10)), Ok(RecordNumber(number)));
         // What a kill would leave at this moment.
-        std::fs::create_dir_all(&image).expect("a folder");
-        std::fs::copy(&file, image.join("coordinator.redb")).expect("a copy");
-        std::fs::copy(folder.path().join("coordinator.redb.head"), image.join("coordinator.redb.head"))
-            .expect("a copy");
+        fs::create_dir_all(&image).expect("a folder");
+        fs::copy(&file, image.join("coordinator.redb")).expect("a copy");
+        fs::copy(folder.path().join("coordinator.redb.head"), image.join("coordinator.redb.head")).expect("a copy");
         let found = open(&image, CommitMode::TwoPhase).expect("opens").read_all().expect("sound");
         assert_eq!(found.last_number, RecordNumber(number));
     }
@@ -96,7 +98,7 @@ fn f03_f04_an_ambiguous_write_ends_the_log_and_is_never_reported() {
     impl DecisionLog for Ambiguous {
         fn write(&mut self, batch: &[Entry]) -> Result<(), StorageError> {
             self.0.write(batch)?;
-            Err(StorageError::from_io(Path::new("log"), "sync", std::io::Error::other("lost contact")))
+            Err(StorageError::from_io(Path::new("log"), "sync", io::Error::other("lost contact")))
         }
         fn read_all(&mut self) -> Result<super::Recovered, StorageError> {
             self.0.read_all()

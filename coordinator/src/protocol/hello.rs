@@ -24,9 +24,8 @@ impl Coordinator {
             PeerState::Ready(ready) if peer.asked_for_rest && *ready == who => false,
             PeerState::Ready(_) | PeerState::Disconnected | PeerState::Writing(_) | PeerState::Refused(_) => return,
         };
-        if let Some(seen) = welcome.seen
-            && self.is_beyond(seen)
-        {
+        // All of them: the Welcome that told of a foreign start before may have been lost (t08b).
+        if let Some(seen) = welcome.seen.iter().copied().find(|seen| self.is_beyond(*seen)) {
             return self.stop_replaced(name, seen, out);
         }
         if first && let Some(why) = self.why_refused(name, from) {

@@ -1,7 +1,7 @@
 //! Outcomes of ended transactions: what a key is answered with, and when it may be forgotten.
 //!
-//! Kept until a number of newer ones exist or a stretch of the coordinator's own running time has passed. What is
-//! trimmed raises the *floor*: a ticket below it is answered `Forgotten`, never with a guess.
+//! Kept until a number of newer ones exist, a stretch of the coordinator's own running time has passed, or what they read
+//! takes more room than it may. What is trimmed raises the *floor*: a ticket below it is answered `Forgotten`, never with a guess.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ const TRIM_AT_ONCE: u64 = 1_024;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct History {
     pub(super) ended: BTreeMap<TxnId, Ended>,
+    /// Bytes of all that they read: an outcome itself is small.
+    pub(super) bytes: u64,
     /// The highest transaction trimmed, and the record that says so.
     pub(super) floor: Option<(TxnId, RecordNumber)>,
 }
@@ -35,7 +37,48 @@ pub(super) struct Ended {
     pub(super) records: Vec<RecordNumber>,
 }
 
+impl Ended {
+    fn bytes(&self) -> u64 {
+        match &self.outcome {
+            Outcome::Committed(reads) => reads.iter().map(|reads| reads.reads.0.len() as u64).sum(),
+            Outcome::Aborted(_) | Outcome::Forgotten | Outcome::NotFound | Outcome::HeuristicMixed => 0,
+        }
+    }
+}
+
 impl History {
+    pub(super) fn insert(&mut self, txn: TxnId, ended: Ended) {
+        self.bytes += ended.bytes();
+        if let Some(before) = self.ended.insert(txn, ended) {
+            self.bytes -= before.bytes();
+        }
+    }
+
+    fn pop_oldest(&mut self, reach: Option<TxnId>) -> Option<(TxnId, Ended)> {
+        let entry = self.ended.first_entry().filter(|entry| reach.is_none_or(|reach| *entry.key() <= reach))?;
+        let (txn, ended) = entry.remove_entry();
+        self.bytes -= ended.bytes();
+        Some((txn, ended))
+    }
+
+    /// How many of the oldest are to go so that the rest is back within `keep` bytes, with some room to spare, or every
+    /// outcome would be a trim of its own. The newest stays whatever its size: it has just been told, and may be asked
+    /// for again.
+    fn surplus_by_bytes(&self, keep: u64) -> u64 {
+        if self.bytes <= keep {
+            return 0;
+        }
+        let (mut left, mut surplus) = (self.bytes, 0);
+        for ended in self.ended.values().take(self.ended.len() - 1) {
+            if left <= keep - keep / 64 {
+                break;
+            }
+            left -= ended.bytes();
+            surplus += 1;
+        }
+        surplus
+    }
+
     /// Whether a key first sent when the coordinator stood at (`epoch`, `sequence`) may have been forgotten: its
     /// transaction, had there been one, may lie at or below the floor.
     pub(super) fn may_have_forgotten(&self, epoch: u64, sequence: u64) -> bool {
@@ -51,11 +94,13 @@ impl History {
 impl Coordinator {
     /// Files an ended transaction and trims what has become too much.
     pub(super) fn file(&mut self, txn: TxnId, ended: Ended, out: &mut Effects) {
-        self.history.ended.insert(txn, ended);
+        self.history.insert(txn, ended);
         let keep = self.config.retention_count;
         let slack = (keep / 64).clamp(1, TRIM_AT_ONCE);
-        if self.history.ended.len() as u64 >= keep + slack {
-            let surplus = self.history.ended.len() as u64 - keep;
+        let count = self.history.ended.len() as u64;
+        let by_count = if count >= keep + slack { count - keep } else { 0 };
+        let surplus = by_count.max(self.history.surplus_by_bytes(self.config.retention_bytes));
+        if surplus > 0 {
             self.settle_registry(out);
             self.trim(surplus, None, out);
         }
@@ -101,11 +146,7 @@ impl Coordinator {
         let mut erase = Vec::new();
         let mut floor = self.history.floor.map(|(floor, _)| floor);
         for _ in 0..surplus.min(TRIM_AT_ONCE) {
-            let Some(entry) = self.history.ended.first_entry() else { break };
-            if reach.is_some_and(|reach| *entry.key() > reach) {
-                break;
-            }
-            let (txn, ended) = entry.remove_entry();
+            let Some((txn, ended)) = self.history.pop_oldest(reach) else { break };
             floor = floor.max(Some(txn));
             erase.extend(ended.records);
             if self.keys.get(&ended.key) == Some(&txn) {

@@ -15,6 +15,9 @@ use super::table::{self, Event, Phase};
 use super::transaction::Transaction;
 use super::{Effect, Input, ReplyTo, Timer};
 
+/// Bytes of reads that outcomes may keep: a million outcomes of 1 MiB each would fit no memory.
+const RETENTION_BYTES: u64 = 256 << 20;
+
 /// What a coordinator can be told.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Config {
@@ -30,6 +33,8 @@ pub struct Config {
     pub max_transaction_bytes: usize,
     /// Outcomes kept until as many newer ones exist.
     pub retention_count: u64,
+    /// Bytes of what they read, all together; beyond it the oldest are forgotten.
+    pub retention_bytes: u64,
     /// Stretches of running time after which an outcome is forgotten.
     pub retention_ticks: u64,
     /// Length of such a stretch.
@@ -57,6 +62,7 @@ impl Default for Config {
             max_branches: limits::MAX_BRANCHES,
             max_transaction_bytes: limits::MAX_TRANSACTION_BYTES,
             retention_count: limits::RETENTION_COUNT,
+            retention_bytes: RETENTION_BYTES,
             retention_ticks: limits::RETENTION_DAYS * 24 * 3600 / TICK.as_secs(),
             retention_tick: TICK,
             guard: Guard::Reachable,

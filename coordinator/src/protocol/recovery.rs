@@ -286,7 +286,7 @@ impl Coordinator {
             outcome,
             records: transaction.records,
         };
-        self.history.ended.insert(transaction.xid.txn, ended);
+        self.history.insert(transaction.xid.txn, ended);
     }
 
     /// The store of `name` must never be seen before this sequence again.

@@ -3,12 +3,15 @@
 //! Hello of a newer epoch drops what still waits, waits for what was handed to the log, forces the epoch, and only then
 //! is it answered. "Seen" in memory alone would let work of the older epoch run after a restart, behind the back of a
 //! coordinator that was told "there is no such key" (t12b).
+//!
+//! What had been seen before a Hello is the coordinator's only way to find out that a copy of it has run. A Welcome may be
+//! lost, so it is kept on disk and told again until an order shows that a Welcome was accepted (t08b).
 
 use std::collections::BTreeSet;
 
 use handfast_common::ids::{Age, LogId, Name, Xid};
 use handfast_common::limits::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
-use handfast_common::messages::{Answer, Mark, Refusal, Seen, Stamp, Unconfirmed, Welcome};
+use handfast_common::messages::{Answer, MAX_UNPROVEN, Mark, Refusal, Seen, Stamp, Unconfirmed, Welcome};
 
 use super::branch::State;
 use super::error::{Halt, Illegal};
@@ -35,8 +38,8 @@ pub(super) struct Coordinator {
 struct Entering {
     /// The epoch.
     seen: Seen,
-    /// The highest one heard of before.
-    before: Option<Seen>,
+    /// What was seen before it and before others that are not proven accepted.
+    unproven: Vec<Seen>,
     /// The Hellos to be answered.
     waiting: Vec<ReplyTo>,
     /// Branches of older epochs that have not ended yet.
@@ -71,6 +74,29 @@ impl Coordinator {
         }
     }
 
+    /// What has to be told until the next Hello of a newer epoch is proven accepted.
+    ///
+    /// A full list keeps its oldest half and its newest: a copy that ran once before a row of lost Welcomes, or that
+    /// runs now, is among them. Not enough where a copy said only Hello, after eight starts and before eight more of the
+    /// other one, and nothing but Hello came from any of the seventeen: then another participant has to have seen it.
+    fn unproven(&self) -> Vec<Seen> {
+        let line = self.line.as_ref().map(|line| &line.unproven);
+        let mut unproven =
+            self.entering.as_ref().map(|entering| &entering.unproven).or(line).cloned().unwrap_or_default();
+        // In the order of the epochs, so none comes twice.
+        unproven.extend(self.highest());
+        if unproven.len() > MAX_UNPROVEN {
+            unproven.remove(MAX_UNPROVEN / 2);
+        }
+        unproven
+    }
+
+    /// An order in the epoch of the line: whoever sends one has accepted a Welcome of this epoch, and each of those told
+    /// the whole list. Whether there was one.
+    pub(super) fn prove(&mut self) -> bool {
+        self.line.as_mut().is_some_and(|line| !std::mem::take(&mut line.unproven).is_empty())
+    }
+
     /// Takes over what a stamp says beyond what was known; whether that was anything, and whether the mark moved.
     pub(super) fn hear(&mut self, from: &Stamp) -> (bool, bool) {
         let Some(line) = &mut self.line else { return (false, false) };
@@ -97,7 +123,8 @@ impl Coordinator {
     fn force(&mut self, log: LogId, out: &mut Effects) {
         let Some(entering) = &self.entering else { return };
         if self.forcing.is_none() && entering.draining.is_empty() {
-            let line = Line { log, seen: entering.seen, mark: self.mark().cloned() };
+            let unproven = entering.unproven.clone();
+            let line = Line { log, seen: entering.seen, mark: self.mark().cloned(), unproven };
             out.push(Effect::ForceLine(line.clone()));
             self.forcing = Some(line);
         }
@@ -116,9 +143,9 @@ impl Participant {
             refuse(reply, Refusal::WrongAddressee, out);
             return Ok(());
         }
-        let before = self.coordinators.get(&from.log).and_then(Coordinator::highest);
-        let Some(seen) = before.filter(|seen| from.epoch <= seen.epoch) else {
-            return self.on_newer_epoch(reply, from, before, out);
+        let highest = self.coordinators.get(&from.log).and_then(Coordinator::highest);
+        let Some(seen) = highest.filter(|seen| from.epoch <= seen.epoch) else {
+            return self.on_newer_epoch(reply, from, out);
         };
         if from.epoch < seen.epoch {
             refuse(reply, Refusal::Fenced(seen), out);
@@ -130,24 +157,20 @@ impl Participant {
             // Its mark is not taken over: it could trim what this Hello's answer has to report (t04c).
             entering.waiting.push(reply);
         } else {
-            self.take_stamp(from, out)?;
+            self.take_stamp(from, false, out)?;
             let answer = self.welcome(from.log, Some(seen));
             out.push(Effect::Reply { to: reply, answer });
         }
         Ok(())
     }
 
-    fn on_newer_epoch(
-        &mut self,
-        reply: ReplyTo,
-        from: &Stamp,
-        before: Option<Seen>,
-        out: &mut Effects,
-    ) -> Result<(), Illegal> {
+    fn on_newer_epoch(&mut self, reply: ReplyTo, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
         let log = from.log;
         let seen = Seen { epoch: from.epoch, nonce: from.nonce, decisions: from.decisions };
         self.hear_clock(from.clock);
-        if let Some(superseded) = self.coordinators.entry(log).or_default().entering.take() {
+        let coordinator = self.coordinators.entry(log).or_default();
+        let unproven = coordinator.unproven();
+        if let Some(superseded) = coordinator.entering.take() {
             for waiting in superseded.waiting {
                 refuse(waiting, Refusal::Fenced(seen), out);
             }
@@ -159,7 +182,7 @@ impl Participant {
         }
         let draining = self.branches_of(log).filter(|(_, state)| state.is_working()).map(|(xid, _)| *xid).collect();
         let coordinator = self.coordinators.entry(log).or_default();
-        coordinator.entering = Some(Entering { seen, before, waiting: vec![reply], draining });
+        coordinator.entering = Some(Entering { seen, unproven, waiting: vec![reply], draining });
         coordinator.force(log, out);
         Ok(())
     }
@@ -184,7 +207,7 @@ impl Participant {
         match coordinator.entering.take_if(|entering| entering.seen == seen) {
             Some(entering) => {
                 for to in entering.waiting {
-                    let answer = self.welcome(log, entering.before);
+                    let answer = self.welcome(log, None);
                     out.push(Effect::Reply { to, answer });
                 }
             }
@@ -194,9 +217,15 @@ impl Participant {
         Ok(())
     }
 
-    /// In the order of the transactions, cut at the end: what a coordinator has written of it, its mark can pass, and
-    /// the next Hello brings the rest. At least one goes out, or a large one would be in the way for ever.
-    fn welcome(&self, log: LogId, seen: Option<Seen>) -> Answer {
+    /// What was seen before, and in a repeated Hello of `present` also that: a copy of the same epoch is found by its
+    /// decisions only.
+    ///
+    /// One-phase commits in the order of the transactions, cut at the end: what a coordinator has written of it, its mark
+    /// can pass, and the next Hello brings the rest. At least one goes out, or a large one would be in the way for ever.
+    fn welcome(&self, log: LogId, present: Option<Seen>) -> Answer {
+        let line = self.coordinators.get(&log).and_then(|coordinator| coordinator.line.as_ref());
+        let mut seen = line.map(|line| line.unproven.clone()).unwrap_or_default();
+        seen.extend(present);
         let (mut unconfirmed, mut bytes, mut complete) = (Vec::new(), 0, true);
         for (xid, state) in self.branches_of(log) {
             let State::OnePhaseDone(done) = state else { continue };

@@ -99,9 +99,15 @@ impl Participant {
         Ok(())
     }
 
-    /// An answer is as good as an order, but nobody waits for a reply. Whatever is no decision leaves the timer running:
-    /// a branch in doubt asks for ever.
+    /// To a branch in doubt an answer is as good as an order, but nobody waits for a reply. Whatever is no decision leaves
+    /// the timer running: a branch in doubt asks for ever.
+    ///
+    /// A branch that is not in doubt has its decision, or never asked. What comes then carries no stamp, and may be so
+    /// late that the coordinator has trimmed the outcome and presumes an abort: it proves nothing.
     fn on_inquiry_answered(&mut self, xid: Xid, answer: InquiryAnswer, out: &mut Effects) -> Result<(), Illegal> {
+        if !matches!(self.branches.get(&xid), Some(State::Prepared(_))) {
+            return Ok(());
+        }
         match answer {
             InquiryAnswer::Decided(Decision::Commit) => self.feed(xid, Event::Commit(None), out),
             InquiryAnswer::Decided(Decision::Abort) => self.feed(xid, Event::Abort(None), out),
@@ -121,7 +127,7 @@ impl Participant {
     /// Only a stamp of the very epoch whose Hello was answered: an older one knows less, a newer one must say Hello.
     fn on_stamp_received(&mut self, stamp: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
         let admitted = self.coordinators.get(&stamp.log).is_some_and(|coordinator| coordinator.admit(stamp).is_ok());
-        if admitted { self.take_stamp(stamp, out) } else { Ok(()) }
+        if admitted { self.take_stamp(stamp, false, out) } else { Ok(()) }
     }
 
     fn on_timer_fired(&mut self, timer: Timer, out: &mut Effects) -> Result<(), Illegal> {
@@ -133,12 +139,14 @@ impl Participant {
     }
 
     /// Takes over what an admitted stamp says. It is written lazily, but before the orders that come with it: so it is
-    /// durable with the first batch that depends on it.
-    pub(super) fn take_stamp(&mut self, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
+    /// durable with the first batch that depends on it. With an order, and not a Hello or a registration's answer, it
+    /// proves that the epoch's Welcome was accepted.
+    pub(super) fn take_stamp(&mut self, from: &Stamp, order: bool, out: &mut Effects) -> Result<(), Illegal> {
         self.hear_clock(from.clock);
         let Some(coordinator) = self.coordinators.get_mut(&from.log) else { return Ok(()) };
+        let proven = order && coordinator.prove();
         let (changed, moved) = coordinator.hear(from);
-        if changed {
+        if changed || proven {
             out.extend(coordinator.line.clone().map(Effect::NoteLine));
         }
         if moved { self.forget_covered(from.log, from.mark.low, out) } else { Ok(()) }

@@ -24,7 +24,7 @@ impl Participant {
                 refuse(reply, refusal, out);
                 return Ok(());
             }
-            self.take_stamp(&from, out)?;
+            self.take_stamp(&from, true, out)?;
         }
         match order {
             Order::Hello { name } => self.on_hello(reply, &name, &from, out),

@@ -71,7 +71,7 @@ fn lines(found: Vec<Line>, prepared: &[Prepared]) -> Result<BTreeMap<LogId, Line
     }
     for record in prepared {
         let log = record.xid.log;
-        let line = lines.entry(log).or_insert(Line { log, seen: record.seen, mark: None });
+        let line = lines.entry(log).or_insert(Line { log, seen: record.seen, mark: None, unproven: Vec::new() });
         line.seen = later(line.seen, record)?;
     }
     Ok(lines)

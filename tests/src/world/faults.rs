@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    fn crash_coordinator(&mut self) {
+    pub(super) fn crash_coordinator(&mut self) {
         if self.coordinator.machine.is_none() {
             return;
         }

@@ -40,6 +40,12 @@ impl Log {
         self.writes.iter().position(|(_, record, _)| is_it(record)).map(|at| at < self.forced)
     }
 
+    /// How many starts it knows.
+    #[must_use]
+    pub fn epochs(&self) -> u64 {
+        self.writes.iter().filter(|(_, record, _)| matches!(record, Record::Epoch { .. })).count() as u64
+    }
+
     /// Loses some of what nobody was told about: a write may have reached the disk unreported.
     pub fn crash(&mut self, dice: &mut Dice) {
         let unsure = (self.writes.len() - self.forced) as u64;

@@ -5,6 +5,7 @@
 //! hears two verdicts) and at the end, when all faults are healed (`oracle.rs`).
 
 pub mod client;
+mod copy;
 pub mod dice;
 mod faults;
 pub mod log;
@@ -78,6 +79,8 @@ pub struct Summary {
     pub effects: usize,
     /// Times that somebody in doubt was told a decision.
     pub inquiries_decided: u32,
+    /// Times that the coordinator stopped because a copy of it had been heard of.
+    pub stops: u32,
 }
 
 /// The world.
@@ -91,6 +94,7 @@ pub struct World {
     participants: Vec<ParticipantNode>,
     clients: Clients,
     healed: bool,
+    copy: copy::Copied,
     /// Little goes wrong, so that most transactions commit.
     mild: bool,
     trace: DefaultHasher,
@@ -114,6 +118,7 @@ impl World {
             participants: (0..PARTICIPANTS).map(ParticipantNode::new).collect(),
             clients: Clients::default(),
             healed: false,
+            copy: copy::Copied::No,
             mild: seed.is_multiple_of(2),
             trace: DefaultHasher::new(),
             summary: Summary::default(),

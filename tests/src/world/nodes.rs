@@ -108,7 +108,7 @@ impl ParticipantNode {
 
 impl World {
     pub(super) fn start_coordinator(&mut self) {
-        if self.coordinator.machine.is_some() {
+        if self.coordinator.machine.is_some() || self.is_held_back() {
             return;
         }
         let node = &mut self.coordinator;
@@ -177,6 +177,7 @@ impl World {
                         assert_eq!(forced, Some(true), "Commit of {} is sent before it is on disk", xid.txn);
                     }
                     let n = self.names().iter().position(|name| *name == to).expect("a participant");
+                    self.check_copy(n, &message.order);
                     self.send(n, message);
                 }
                 c::Effect::Append { number, record, erase, force } => {
@@ -203,7 +204,7 @@ impl World {
                         self.at(0, Event::Break(n, connection));
                     }
                 }
-                c::Effect::Stop { why } => panic!("the coordinator stops: {why}"),
+                c::Effect::Stop { why } => return self.on_stop(&why),
             }
         }
         self.coordinator_idle_force();

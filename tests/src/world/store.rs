@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use handfast_common::ids::{ContentHash, Key, Xid};
-use handfast_common::messages::OnePhaseResult;
+use handfast_common::messages::{OnePhaseResult, Seen};
 use handfast_common::outcome::{Payload, Reason, ReasonKind, Vote};
 use handfast_participant::protocol::{Done, Effect, Input, Line, OnePhaseDone, Prepared, Recovered};
 
@@ -201,6 +201,12 @@ impl Store {
     pub fn crash(&mut self) {
         self.working.clear();
         self.queue.clear();
+    }
+
+    /// The highest epoch on disk.
+    #[must_use]
+    pub fn seen(&self) -> Option<Seen> {
+        self.disk.line.as_ref().map(|line| line.seen)
     }
 
     /// What a start finds.

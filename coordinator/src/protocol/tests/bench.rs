@@ -146,7 +146,7 @@ impl Bench {
     }
 
     pub(super) fn welcome(&mut self, n: u64) -> Vec<Effect> {
-        self.answer(n, Answer::Welcome(Welcome { seen: None, unconfirmed: Vec::new(), complete: true }))
+        self.answer(n, Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true }))
     }
 
     pub(super) fn vote(&mut self, n: u64, t: u64, vote: Vote) -> Vec<Effect> {

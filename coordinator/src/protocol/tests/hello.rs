@@ -6,7 +6,10 @@ use handfast_common::messages::{Refusal, Seen, Unconfirmed};
 use super::*;
 
 fn welcomed(bench: &mut Bench, n: u64, seen: Option<Seen>) -> Vec<Effect> {
-    bench.answer(n, Answer::Welcome(Welcome { seen, unconfirmed: Vec::new(), complete: true }))
+    bench.answer(
+        n,
+        Answer::Welcome(Welcome { seen: seen.into_iter().collect(), unconfirmed: Vec::new(), complete: true }),
+    )
 }
 
 pub(super) fn report(xid: Xid, k: u64) -> Unconfirmed {
@@ -14,7 +17,7 @@ pub(super) fn report(xid: Xid, k: u64) -> Unconfirmed {
 }
 
 pub(super) fn listed(bench: &mut Bench, n: u64, unconfirmed: Vec<Unconfirmed>, complete: bool) -> Vec<Effect> {
-    bench.answer(n, Answer::Welcome(Welcome { seen: None, unconfirmed, complete }))
+    bench.answer(n, Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed, complete }))
 }
 
 fn hello(n: u64, from: Stamp) -> Effect {
@@ -158,6 +161,33 @@ fn f10_t08b_whoever_has_seen_a_start_that_is_not_in_the_line_stops_this_one() {
         bench.restart(true);
         bench.connect(1);
         assert!(is_stop(&welcomed(&mut bench, 1, Some(foreign))), "{foreign:?}");
+    }
+}
+
+#[test]
+fn t08b_a_lost_welcome_does_not_hide_a_foreign_epoch() {
+    // The participant has seen a copy's epoch 2 and then our 3, whose Welcome was lost: it tells of both, in any order.
+    let foreign = Seen { epoch: Epoch(2), nonce: Nonce(1), decisions: 0 };
+    let sound = [seen(1, 0), seen(2, 0), seen(3, 0)];
+    let told = [vec![foreign, seen(3, 0)], vec![seen(3, 0), foreign], vec![seen(1, 0), foreign, seen(3, 0)]];
+    let more_decisions = vec![seen(1, 0), seen(2, 1), seen(3, 0)];
+    for (told, stops) in
+        told.into_iter().map(|told| (told, true)).chain([(more_decisions, true), (sound.into(), false)])
+    {
+        let mut bench = Bench::with(1);
+        bench.restart(true);
+        bench.restart(true);
+        bench.submit(1, &[1]);
+        for _ in 0..2 {
+            bench.connect(1);
+            bench.disconnect(1);
+        }
+        bench.connect(1);
+        let welcome = Welcome { seen: told.clone(), unconfirmed: Vec::new(), complete: true };
+        let effects = bench.answer(1, Answer::Welcome(welcome));
+        assert_eq!(is_stop(&effects), stops, "{told:?}: {effects:?}");
+        // No order goes out before the whole list is accepted.
+        assert_eq!(said(&effects, 1).is_empty(), stops, "{told:?}: {effects:?}");
     }
 }
 

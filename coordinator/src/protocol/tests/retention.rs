@@ -17,6 +17,59 @@ fn outcomes_are_kept_until_so_many_newer_ones_exist() {
 }
 
 #[test]
+fn f11_what_outcomes_have_read_keeps_to_its_budget_over_restarts() {
+    let kib = Payload(vec![7; 1 << 10]);
+    let mut bench = Bench::with_config(2, Config { retention_bytes: 10 << 10, ..Config::default() });
+    for k in 1..=40 {
+        bench.submit(k, &[1, 2]);
+        let (_, _, _, t) = bench.machine.standing();
+        bench.vote(1, t, Vote::Yes(kib.clone()));
+        bench.vote(2, t, Vote::Yes(kib.clone()));
+        bench.force();
+        bench.acknowledge(1, xid_of(bench.epoch, t));
+        bench.acknowledge(2, xid_of(bench.epoch, t));
+        let history = &bench.machine.history;
+        assert!(history.bytes <= 10 << 10, "{} bytes after {k}", history.bytes);
+        assert_eq!(history.bytes, history.ended.len() as u64 * 2048);
+        // The newest are kept, not fewer than fit with a little room to spare.
+        let kept = (1..=k).filter(|k| bench.machine.outcome_of(key(*k)).is_some()).collect::<Vec<_>>();
+        assert!(kept.len() as u64 >= k.min(4), "{kept:?} after {k}");
+        assert_eq!(kept, (k + 1 - kept.len() as u64..=k).collect::<Vec<_>>());
+        if k == 20 {
+            bench.restart(true);
+            assert_eq!(bench.machine.history.bytes, bench.machine.history.ended.len() as u64 * 2048);
+            bench.connect(1);
+            bench.connect(2);
+            bench.welcome(1);
+            bench.welcome(2);
+        }
+    }
+    // A ticket of the time of the first is below the floor: it is never guessed at.
+    let question = AskOutcome { key: key(1), ticket: Some(ticket(1, 0)), participants: Vec::new() };
+    let forgotten = |effects: &[Effect]| {
+        matches!(effects, [Effect::Reply { told: Told::Outcome { outcome: Outcome::Forgotten, .. }, .. }])
+    };
+    let effects = bench.ask(question);
+    assert!(forgotten(&effects), "{effects:?}");
+    // So is the log: two starts, the registry, at most five outcomes of two records, the floor.
+    bench.force();
+    assert!(bench.prefix(bench.writes.len()).len() <= 2 + 2 + 2 * 5 + 1);
+}
+
+#[test]
+fn the_newest_outcome_is_kept_however_much_it_read() {
+    let mut bench = Bench::with_config(1, Config { retention_bytes: 0, ..Config::default() });
+    for k in 1..=3 {
+        bench.submit(k, &[1]);
+        let result = handfast_common::messages::OnePhaseResult::Committed(Payload(vec![1; 9]));
+        bench.answer(1, Answer::OnePhaseEnded { xid: xid(k), result });
+        bench.force();
+        assert!(bench.machine.outcome_of(key(k)).is_some());
+        assert_eq!((bench.machine.history.ended.len(), bench.machine.history.bytes), (1, 9));
+    }
+}
+
+#[test]
 fn trimming_is_one_write_and_the_registry_comes_first() {
     let mut bench = Bench::with_config(2, Config { retention_count: 1, ..Config::default() });
     bench.players.get_mut(&name(1)).expect("joined").sequence = 5;

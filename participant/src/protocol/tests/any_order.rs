@@ -76,6 +76,9 @@ struct World {
     /// Whether what is sent arrives now, or perhaps later, as a copy.
     arrives: bool,
     epoch: u64,
+    /// The epoch whose Welcome was heard last, and all epochs that were on disk.
+    welcomed: Epoch,
+    entered: BTreeSet<Epoch>,
     /// The incarnation that answered Hello in this epoch.
     greeted: Option<Incarnation>,
     txns: BTreeMap<Xid, Txn>,
@@ -99,6 +102,8 @@ impl World {
             replies: 0,
             arrives: true,
             epoch: 1,
+            welcomed: Epoch(0),
+            entered: BTreeSet::new(),
             greeted: None,
             txns: BTreeMap::new(),
             sent: Vec::new(),
@@ -139,6 +144,7 @@ impl World {
     fn step(&mut self, input: Input, heard: bool) {
         let line = format!("{input:?}");
         let held = self.model.held.clone();
+        self.entered.extend(self.model.disk.line.as_ref().map(|line| line.seen.epoch));
         let effects = self.machine.step(input);
         for effect in &effects {
             if self.model.take(effect) {
@@ -198,7 +204,12 @@ impl World {
                 txn.over = true;
             }
             Answer::OnePhaseEnded { xid, .. } => self.txn(xid).over = true,
-            Answer::Welcome(Welcome { unconfirmed, complete, .. }) => {
+            Answer::Welcome(Welcome { seen, unconfirmed, complete }) => {
+                // t08b: whatever was seen since one was heard, however many were lost.
+                for epoch in self.entered.range(self.welcomed..Epoch(self.epoch)) {
+                    assert!(seen.iter().any(|seen| seen.epoch == *epoch), "{epoch:?} was seen and is not told");
+                }
+                self.welcomed = Epoch(self.epoch);
                 assert!(complete);
                 self.greeted = Some(self.incarnation());
                 let done: BTreeSet<Xid> = unconfirmed.iter().map(|one| one.xid).collect();

@@ -5,17 +5,23 @@ use handfast_common::messages::{Unconfirmed, Welcome};
 
 use super::*;
 
-pub(super) fn welcome(seen: Option<Seen>, done: &[(Xid, OnePhaseDone)]) -> Answer {
+pub(super) fn welcome(seen: &[Seen], done: &[(Xid, OnePhaseDone)]) -> Answer {
     let unconfirmed = done
         .iter()
         .cloned()
         .map(|(xid, done)| Unconfirmed { xid, key: done.key, hash: done.hash, reads: done.reads })
         .collect();
-    Answer::Welcome(Welcome { seen, unconfirmed, complete: true })
+    Answer::Welcome(Welcome { seen: seen.to_vec(), unconfirmed, complete: true })
 }
 
 fn forced(p: &mut Participant) -> Effects {
     p.step(Input::LineForced { log: LOG })
+}
+
+/// The line after the Hello of the epoch behind `before`, with what was seen before earlier ones.
+fn after(before: u64, earlier: &[u64]) -> Line {
+    let unproven = earlier.iter().copied().chain([before]).map(seen).collect();
+    Line { seen: seen(before + 1), unproven, ..line(1) }
 }
 
 fn all_orders(x: Xid) -> [Order; 6] {
@@ -33,11 +39,11 @@ fn first_contact_is_by_hello_only_and_answered_after_the_force() {
     assert_eq!(say(&mut p, 2, &stamp(1), wrong), vec![refused(2, Refusal::WrongAddressee)]);
     assert_eq!(
         say(&mut p, 3, &stamp(1), hello()),
-        vec![Effect::ForceLine(Line { log: LOG, seen: seen(1), mark: None })]
+        vec![Effect::ForceLine(Line { log: LOG, seen: seen(1), mark: None, unproven: vec![] })]
     );
     assert_eq!(say(&mut p, 4, &stamp(1), prepare(xid(1))), vec![refused(4, Refusal::HelloFirst)]);
     assert_eq!(say(&mut p, 5, &stamp(1), hello()), vec![]);
-    assert_eq!(forced(&mut p), vec![reply(3, welcome(None, &[])), reply(5, welcome(None, &[]))]);
+    assert_eq!(forced(&mut p), vec![reply(3, welcome(&[], &[])), reply(5, welcome(&[], &[]))]);
     assert_eq!(p.seen(LOG), Some(seen(1)));
 }
 
@@ -119,12 +125,13 @@ fn t09b_decisions_count_as_seen_when_a_message_says_so_and_welcome_tells_what_wa
     );
     // A smaller number that comes late changes nothing.
     assert_eq!(say(&mut p, 2, &stamp(1), abort(xid(1))), vec![reply(2, Answer::Received)]);
-    assert_eq!(say(&mut p, 3, &stamp(1), hello()), vec![reply(3, welcome(Some(seen_7), &[]))]);
+    assert_eq!(say(&mut p, 3, &stamp(1), hello()), vec![reply(3, welcome(&[seen_7], &[]))]);
     let newer = Stamp { decisions: 4, ..stamp(2) };
     let seen_2 = Seen { decisions: 4, ..seen(2) };
-    assert_eq!(say(&mut p, 4, &newer, hello()), vec![Effect::ForceLine(Line { seen: seen_2, ..line(1) })]);
+    let forced_line = Line { seen: seen_2, unproven: vec![seen_7], ..line(1) };
+    assert_eq!(say(&mut p, 4, &newer, hello()), vec![Effect::ForceLine(forced_line)]);
     assert_eq!(p.seen(LOG), Some(seen_7));
-    assert_eq!(forced(&mut p), vec![reply(4, welcome(Some(seen_7), &[]))]);
+    assert_eq!(forced(&mut p), vec![reply(4, welcome(&[seen_7], &[]))]);
     assert_eq!(p.seen(LOG), Some(seen_2));
 }
 
@@ -134,7 +141,8 @@ fn t12a_a_commit_of_an_older_epochs_transaction_is_carried_out() {
     let mut p = in_doubt(x);
     let _ = say(&mut p, 2, &stamp(2), hello());
     let _ = forced(&mut p);
-    assert_eq!(say(&mut p, 3, &stamp(2), commit(x)), vec![Effect::Commit { xid: x }]);
+    let proven = Effect::NoteLine(Line { seen: seen(2), ..line(1) });
+    assert_eq!(say(&mut p, 3, &stamp(2), commit(x)), vec![proven, Effect::Commit { xid: x }]);
     assert_eq!(p.step(Input::BranchCommitted { xid: x, found: true }), vec![reply(3, Answer::Acknowledged { xid: x })]);
 }
 
@@ -168,12 +176,13 @@ fn t12b_the_epoch_is_durable_and_older_work_has_ended_before_welcome() {
         vec![timer(Timer::Inquire(waiting), Duration::from_secs(1), true)]
     );
     let committed = OnePhaseResult::Committed(payload("reads"));
-    assert_eq!(one_phase_ends(&mut p, one, committed), vec![Effect::ForceLine(Line { seen: seen(2), ..line(1) })]);
+    assert_eq!(one_phase_ends(&mut p, one, committed), vec![Effect::ForceLine(after(1, &[]))]);
     assert_eq!(p.seen(LOG), Some(seen(1)));
-    assert_eq!(forced(&mut p), vec![reply(10, welcome(Some(seen(1)), &[(one, done(5, "reads"))]))]);
+    assert_eq!(forced(&mut p), vec![reply(10, welcome(&[seen(1)], &[(one, done(5, "reads"))]))]);
     assert_eq!(state(&p, waiting), Some("in-doubt"));
     let held = Answer::Released { xid: only_read, held: false };
-    assert_eq!(say(&mut p, 13, &stamp(2), release(only_read)), vec![reply(13, held)]);
+    let proven = Effect::NoteLine(Line { seen: seen(2), ..line(1) });
+    assert_eq!(say(&mut p, 13, &stamp(2), release(only_read)), vec![proven, reply(13, held)]);
 }
 
 #[test]
@@ -184,7 +193,7 @@ fn t12b_a_branch_that_only_read_for_an_older_epoch_lets_go_when_its_work_ends() 
     let _ = say(&mut p, 2, &stamp(2), hello());
     assert_eq!(
         work_ends(&mut p, x, Vote::ReadOnly(payload(""))),
-        vec![Effect::Release { xid: x }, Effect::ForceLine(Line { seen: seen(2), ..line(1) })]
+        vec![Effect::Release { xid: x }, Effect::ForceLine(after(1, &[]))]
     );
 }
 
@@ -210,16 +219,15 @@ fn a_still_newer_hello_takes_the_place_of_one_that_waits() {
     let fenced = |to, epoch| refused(to, Refusal::Fenced(seen(epoch)));
     assert_eq!(say(&mut p, 4, &stamp(3), hello()), vec![fenced(2, 3), fenced(3, 3)]);
     assert_eq!(say(&mut p, 5, &stamp(2), hello()), vec![fenced(5, 3)]);
-    let force = |epoch| Effect::ForceLine(Line { seen: seen(epoch), ..line(1) });
     let vote = Vote::No(no(ReasonKind::Lost));
-    assert_eq!(work_ends(&mut p, x, vote), vec![force(3)]);
+    assert_eq!(work_ends(&mut p, x, vote), vec![Effect::ForceLine(after(2, &[1]))]);
     // While a force is on its way: one at a time.
     assert_eq!(say(&mut p, 6, &stamp(4), hello()), vec![fenced(4, 4)]);
-    assert_eq!(forced(&mut p), vec![force(4)]);
+    assert_eq!(forced(&mut p), vec![Effect::ForceLine(after(3, &[1, 2]))]);
     assert_eq!(say(&mut p, 7, &stamp(3), commit(x)), vec![fenced(7, 4)]);
     assert_eq!(say(&mut p, 8, &stamp(4), commit(x)), vec![refused(8, Refusal::HelloFirst)]);
-    // What was seen before is the highest that was heard of: it may be a copy's.
-    assert_eq!(forced(&mut p), vec![reply(6, welcome(Some(seen(3)), &[]))]);
+    // What was seen before is all that was heard of: each may be a copy's.
+    assert_eq!(forced(&mut p), vec![reply(6, welcome(&[seen(1), seen(2), seen(3)], &[]))]);
 }
 
 #[test]

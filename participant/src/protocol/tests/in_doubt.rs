@@ -105,16 +105,51 @@ fn an_answer_is_carried_out_like_an_order_but_answered_to_nobody() {
     assert_eq!(say(&mut p, 2, &stamp(1), commit(x)), vec![]);
     assert_eq!(p.step(Input::BranchCommitted { xid: x, found: true }), vec![reply(2, Answer::Acknowledged { xid: x })]);
     assert_eq!(answered(&mut p, x, committed.clone()), vec![]);
-    let out = answered(&mut p, x, aborted.clone());
-    assert_stops(&mut p, &out, &["contradiction"]);
 
     let mut p = in_doubt(x);
     assert_eq!(answered(&mut p, x, aborted.clone()), vec![Effect::Abort { xid: x }]);
     assert_eq!(answered(&mut p, x, aborted), vec![]);
     assert_eq!(p.step(Input::BranchAborted { xid: x }), vec![]);
     assert_eq!(say(&mut p, 2, &stamp(1), abort(x)), vec![reply(2, Answer::Received)]);
-    let out = answered(&mut p, x, committed);
+}
+
+#[test]
+fn t11_a_late_answer_counts_only_for_a_branch_in_doubt() {
+    let x = xid(1);
+    let told = [InquiryAnswer::Decided(Decision::Commit), InquiryAnswer::Decided(Decision::Abort)];
+    let ignored = |p: &mut Participant, x: Xid| {
+        let before = p.clone();
+        for answer in told.clone() {
+            assert_eq!(answered(p, x, answer), vec![], "{:?}", state(&before, x));
+        }
+        assert_eq!(*p, before);
+    };
+    // Unknown, working, and every way in which one that was in doubt went on.
+    let mut p = greeted();
+    ignored(&mut p, x);
+    let _ = say(&mut p, 1, &stamp(1), prepare(x));
+    ignored(&mut p, x);
+    for (decision, over) in
+        [(commit(x), Input::BranchCommitted { xid: x, found: true }), (abort(x), Input::BranchAborted { xid: x })]
+    {
+        let mut p = in_doubt(x);
+        let _ = say(&mut p, 2, &stamp(1), decision);
+        ignored(&mut p, x);
+        let _ = p.step(over);
+        ignored(&mut p, x);
+        let _ = p.step(Input::StampReceived(Stamp { mark: mark(9), ..stamp(1) }));
+        ignored(&mut p, x);
+    }
+    // Nor do orders get any softer by it: a coordinator that contradicts itself is found.
+    let mut p = in_doubt(x);
+    let _ = answered(&mut p, x, InquiryAnswer::Decided(Decision::Commit));
+    let out = say(&mut p, 2, &stamp(1), abort(x));
     assert_stops(&mut p, &out, &["contradiction"]);
+    // What only read never asked.
+    let mut p = greeted();
+    let _ = say(&mut p, 1, &stamp(1), prepare(x));
+    let _ = work_ends(&mut p, x, Vote::ReadOnly(payload("")));
+    ignored(&mut p, x);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod any_order;
 mod fence;
 mod in_doubt;
+mod lost_welcome;
 mod model;
 mod one_phase;
 mod recovery;
@@ -62,7 +63,7 @@ fn seen(epoch: u64) -> Seen {
 }
 
 fn line(epoch: u64) -> Line {
-    Line { log: LOG, seen: seen(epoch), mark: Some(mark(0)) }
+    Line { log: LOG, seen: seen(epoch), mark: Some(mark(0)), unproven: vec![] }
 }
 
 fn payload(text: &str) -> Payload {

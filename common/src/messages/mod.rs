@@ -1,0 +1,19 @@
+//! What goes over the wire between coordinator, participants and clients.
+//!
+//! The machines know these types and nothing of the wire under them. Every message of a coordinator carries a
+//! [`Stamp`], every message of a participant an [`Identity`]: whatever carries a stale epoch or a foreign identity is
+//! refused before it is looked at.
+
+mod answers;
+mod asking;
+mod client;
+mod listing;
+mod orders;
+mod stamp;
+
+pub use answers::{Answer, FromParticipant, MAX_UNPROVEN, OnePhaseResult, Refusal, Unconfirmed, Welcome};
+pub use asking::{Inquiry, InquiryAnswer, Register, Registered};
+pub use client::{AskOutcome, BranchWork, Reads, Rejection, Submit, Told};
+pub use listing::{AskPage, AskValues, BranchLine, Select, TxnLine, TxnPage, ValueLine, ValuePage};
+pub use orders::{OnePhase, Order, Prepare, ToParticipant};
+pub use stamp::{Addressee, Identity, Mark, Member, Micros, Seen, Stamp};

@@ -1,0 +1,95 @@
+//! Coordinator to participant.
+
+use serde::{Deserialize, Serialize};
+
+use super::stamp::{Addressee, Member, Micros, Stamp};
+use crate::codec;
+use crate::ids::{Age, ContentHash, Key, Name, Xid};
+use crate::limits::MAX_BRANCHES;
+use crate::outcome::{Decision, Payload};
+
+/// Coordinator to participant.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ToParticipant {
+    /// Who speaks.
+    pub from: Stamp,
+    /// What it says.
+    pub order: Order,
+}
+
+/// What a coordinator asks of a participant.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Before anything else in an epoch, and on every new connection. The only order to a participant whose
+    /// incarnation is not known yet.
+    Hello {
+        /// The name it is expected to have.
+        name: Name,
+    },
+    /// Do the work, force a prepare record, vote.
+    Prepare(Prepare),
+    /// All votes are in: a branch that only read may let go.
+    Release {
+        /// Whom it is for.
+        to: Addressee,
+        /// The transaction.
+        xid: Xid,
+    },
+    /// The decision.
+    Decide {
+        /// Whom it is for.
+        to: Addressee,
+        /// The transaction.
+        xid: Xid,
+        /// Made once.
+        decision: Decision,
+    },
+    /// Work, decide and commit in one phase.
+    CommitOnePhase(OnePhase),
+    /// What became of that? Asking fences: what has not reached the log never will.
+    AskOnePhase {
+        /// Whom it is for.
+        to: Addressee,
+        /// The transaction.
+        xid: Xid,
+    },
+}
+
+/// The order to prepare.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Whom it is for.
+    pub to: Addressee,
+    /// The transaction.
+    pub xid: Xid,
+    /// Its age, for wait-die.
+    pub age: Age,
+    /// What is left for waiting for locks; bounds nothing after the prepare record is handed over.
+    pub wait: Micros,
+    /// Where to ask for the decision: a hint, the log identity decides.
+    pub coordinator: String,
+    /// All branches, this one too.
+    #[serde(deserialize_with = "codec::bounded::<_, _, MAX_BRANCHES>")]
+    pub members: Vec<Member>,
+    /// What to do.
+    pub work: Payload,
+}
+
+/// The order to commit in one phase.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct OnePhase {
+    /// Whom it is for.
+    pub to: Addressee,
+    /// The transaction.
+    pub xid: Xid,
+    /// Its age, for wait-die.
+    pub age: Age,
+    /// What is left for waiting for locks.
+    pub wait: Micros,
+    /// The client's key: done once, whatever arrives.
+    pub key: Key,
+    /// What the key stands for.
+    pub hash: ContentHash,
+    /// What to do.
+    pub work: Payload,
+}
