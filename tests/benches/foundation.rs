@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn transfers_per_second(concurrency: usize, transfers: usize) -> (f64, Vec<(String, f64)>) {
     let mut system = System::start(PROGRAM, 2);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options = Options { coordinators: vec![system.coordinator.address().to_owned()], ..Options::default() };
+    let options = Options::new([system.coordinator.address()]);
     let took = runtime.block_on(async {
         let client = Client::connect(options).expect("a client");
         tokio::task::LocalSet::new().run_until(load(client, concurrency, transfers)).await
@@ -66,11 +66,9 @@ async fn load(client: Client, concurrency: usize, transfers: usize) -> Duration 
                         let key = format!("account/{:06}", number % ACCOUNTS);
                         vec![Operation::Add(Add { key, delta, min: None, max: None })]
                     };
-                    let transaction = Transaction::new()
-                        .branch("p0", add(-1))
-                        .and_then(|transaction| transaction.branch("p1", add(1)))
-                        .expect("a transaction");
-                    client.submit(transaction, Duration::from_secs(20)).await.expect("an outcome");
+                    let transaction = Transaction::new().branch("p0", add(-1)).branch("p1", add(1));
+                    let report = client.submit(transaction, Duration::from_secs(20)).await.expect("an outcome");
+                    assert!(report.is_committed(), "{}", report.outcome);
                 }
             })
         })

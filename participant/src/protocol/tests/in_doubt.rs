@@ -104,7 +104,7 @@ fn an_answer_is_carried_out_like_an_order_but_answered_to_nobody() {
     // The coordinator sends it too.
     assert_eq!(say(&mut p, 2, &stamp(1), commit(x)), vec![]);
     assert_eq!(p.step(Input::BranchCommitted { xid: x, found: true }), vec![reply(2, Answer::Acknowledged { xid: x })]);
-    assert_eq!(answered(&mut p, x, committed.clone()), vec![]);
+    assert_eq!(answered(&mut p, x, committed), vec![]);
 
     let mut p = in_doubt(x);
     assert_eq!(answered(&mut p, x, aborted.clone()), vec![Effect::Abort { xid: x }]);
