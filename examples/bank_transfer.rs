@@ -86,7 +86,7 @@ fn add(key: &str, delta: i64, min: Option<i64>) -> Operation {
 fn start_coordinator(folder: &Path) -> anyhow::Result<SocketAddr> {
     let options = coordinator::Options::new(folder.join("coordinator"), Name::new("coordinator")?, "127.0.0.1:0");
     on_a_thread(|tell| async move {
-        coordinator::run(options, |ready| drop(tell.send(ready.address)), std::future::pending()).await?;
+        coordinator::run(options, |ready| tell.send(ready.address).unwrap_or(()), std::future::pending()).await?;
         Ok(())
     })
 }
@@ -95,7 +95,7 @@ fn start_participant(folder: &Path, name: &str, coordinator: SocketAddr) -> anyh
     let mut options = participant::Options::new(folder.join(name), Name::new(name)?, "127.0.0.1:0");
     options.coordinators = vec![coordinator.to_string()];
     on_a_thread(|tell| async move {
-        participant::run(options, |ready| drop(tell.send(ready.address)), std::future::pending()).await?;
+        participant::run(options, |ready| tell.send(ready.address).unwrap_or(()), std::future::pending()).await?;
         Ok(())
     })
 }

@@ -92,7 +92,10 @@ pub(crate) fn txn(command: &TxnCommand, format: Format) -> Result<u8, Failure> {
 }
 
 fn list(args: &ListArgs, format: Format) -> Result<u8, Failure> {
-    let ended = args.states.iter().any(|state| matches!(state.as_str(), "committed" | "aborted" | "forgotten" | "heuristic-mixed"));
+    let ended = args
+        .states
+        .iter()
+        .any(|state| matches!(state.as_str(), "committed" | "aborted" | "forgotten" | "heuristic-mixed"));
     let filter = Filter { ended, ..Filter::default() };
     let mut lines = transactions(args.participant.as_deref(), &args.client, filter)?;
     lines.retain(|line| args.states.is_empty() || args.states.contains(&line.state));
@@ -141,7 +144,9 @@ fn transactions(participant: Option<&str>, client: &ClientArgs, filter: Filter) 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
     let deadline = client.deadline();
     let asked: Result<Vec<TxnLine>, ClientError> = match participant {
-        Some(address) => runtime.block_on(async { ParticipantClient::connect(address)?.branches(filter, deadline).await }),
+        Some(address) => {
+            runtime.block_on(async { ParticipantClient::connect(address)?.branches(filter, deadline).await })
+        }
         None => {
             let client: Client = client.client()?;
             runtime.block_on(client.list(filter, deadline))

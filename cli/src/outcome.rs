@@ -73,10 +73,7 @@ pub(crate) fn reason_of(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Aborted(reason) => Some(reason.to_string()),
         Outcome::Unknown(why) => Some(why.clone()),
-        Outcome::Committed(_)
-        | Outcome::Forgotten
-        | Outcome::NotFound
-        | Outcome::HeuristicMixed => None,
+        Outcome::Committed(_) | Outcome::Forgotten | Outcome::NotFound | Outcome::HeuristicMixed => None,
     }
 }
 

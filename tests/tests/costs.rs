@@ -73,7 +73,7 @@ impl Bench {
         let (machine, _) = pa::Participant::recover(config, pa::Recovered::default()).expect("an empty store");
         let identity = Identity { name: name.clone(), store, incarnation, sequence: 1, clock: Default::default() };
         self.participants.insert(name.clone(), (machine, identity.clone()));
-        let register = Register { from: identity, address: format!("{name}:1") };
+        let register = Register { from: identity, address: format!("{name}:1"), seen: None };
         self.step(co::Input::ParticipantRegistered { reply: co::ReplyTo(0), register });
         self.step(co::Input::PeerConnected { name });
     }

@@ -44,7 +44,8 @@ impl RunId {
     /// The key of a line's attempt. Whoever knows the run finds it again, and it fits no other line.
     pub(super) fn key(&self, line: u64, text: &str, attempt: u32) -> Key {
         let (line, attempt) = (line.to_be_bytes(), attempt.to_be_bytes());
-        let ContentHash(digest) = ContentHash::of(&[b"handfast submit", self.id.as_bytes(), &line, &attempt, text.as_bytes()]);
+        let ContentHash(digest) =
+            ContentHash::of(&[b"handfast submit", self.id.as_bytes(), &line, &attempt, text.as_bytes()]);
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         Key(uuid::Builder::from_custom_bytes(bytes).into_uuid())
@@ -87,7 +88,8 @@ impl Earlier {
     /// Whether an answered line is this very line: its key is the line's own, or follows from its text.
     pub(super) fn is_answer_to(&self, line: u64, text: &str, own: Option<Key>) -> Option<bool> {
         let answered = *self.answered.get(&line)?;
-        let derived = || self.runs.iter().any(|run| (0..ATTEMPTS).any(|attempt| run.key(line, text, attempt) == answered));
+        let derived =
+            || self.runs.iter().any(|run| (0..ATTEMPTS).any(|attempt| run.key(line, text, attempt) == answered));
         Some(own == Some(answered) || derived())
     }
 }

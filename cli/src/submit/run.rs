@@ -119,7 +119,8 @@ impl Run {
             }
             Some(false) => {
                 self.counts.borrow_mut().mismatch = true;
-                return self.stop(&format!("line {line} is not the one that the earlier output answers: another input?"));
+                return self
+                    .stop(&format!("line {line} is not the one that the earlier output answers: another input?"));
             }
             None => {}
         }
@@ -139,7 +140,8 @@ impl Run {
     /// happen any more.
     async fn take_up(&self, line: u64, asked: &Asked) -> Result<Option<Report>, Error> {
         // Lines are taken in order, so what lies beyond all that can have been under way was never sent.
-        let never_sent = self.taken.replace(self.taken.get() + 1) >= self.earlier.answered.len() as u64 + MAX_UNANSWERED;
+        let never_sent =
+            self.taken.replace(self.taken.get() + 1) >= self.earlier.answered.len() as u64 + MAX_UNANSWERED;
         if never_sent || asked.key.is_some() {
             return Ok(None);
         }
@@ -178,11 +180,9 @@ impl Run {
                 Some(run) => asked.transaction.clone().key(key).ticket(run.ticket),
                 None => asked.transaction.clone().key(key),
             },
-            (None, _) => asked
-                .transaction
-                .clone()
-                .keys(move |attempt| run.key(line, &text, attempt))
-                .only_by(run.ticket.log),
+            (None, _) => {
+                asked.transaction.clone().keys(move |attempt| run.key(line, &text, attempt)).only_by(run.ticket.log)
+            }
         };
         self.client.submit(transaction, self.deadline).await
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::stamp::{Identity, Stamp};
+use super::stamp::{Identity, Seen, Stamp};
 use crate::codec;
 use crate::ids::{Name, Xid};
 use crate::limits::MAX_BRANCHES;
@@ -38,6 +38,9 @@ pub struct Register {
     pub from: Identity,
     /// Where it listens.
     pub address: String,
+    /// What it has seen of the line of the coordinator it registers with: one that was replaced while it slept, and has
+    /// nothing to say to anybody, hears of it here.
+    pub seen: Option<Seen>,
 }
 
 /// The answer to [`Register`].

@@ -124,7 +124,7 @@ impl Coordinator {
     }
 
     /// Whether somebody has seen what this log does not have.
-    fn is_beyond(&self, seen: Seen) -> bool {
+    pub(super) fn is_beyond(&self, seen: Seen) -> bool {
         self.decisions_of(seen.epoch, seen.nonce).is_none_or(|decisions| seen.decisions > decisions)
     }
 
@@ -146,7 +146,7 @@ impl Coordinator {
     }
 
     /// Somebody has seen a start of this coordinator that this log does not know of: another copy of it has run.
-    fn stop_replaced(&mut self, name: &Name, seen: Seen, out: &mut Effects) {
+    pub(super) fn stop_replaced(&mut self, name: &Name, seen: Seen, out: &mut Effects) {
         let (Epoch(epoch), Nonce(nonce)) = (seen.epoch, seen.nonce);
         self.stop(
             out,

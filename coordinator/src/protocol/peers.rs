@@ -74,6 +74,10 @@ impl Coordinator {
     pub(super) fn on_participant_registered(&mut self, reply: ReplyTo, register: Register, out: &mut Effects) {
         let Identity { name, store, incarnation, sequence, clock } = register.from;
         self.clock = self.clock.max(clock);
+        let other_store = self.registry.get(&name).is_some_and(|(known, _)| known.store != store);
+        if let Some(seen) = register.seen.filter(|seen| !other_store && self.is_beyond(*seen)) {
+            return self.stop_replaced(&name, seen, out);
+        }
         let Some((known, _)) = self.registry.get(&name) else {
             let registration = Registration { name: name.clone(), store, sequence, address: register.address };
             if self.peers.get(&name).is_none_or(|peer| peer.given.is_empty()) {

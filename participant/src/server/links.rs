@@ -91,6 +91,11 @@ impl Links {
         self.links.get_mut(address).and_then(|link| link.log.take())
     }
 
+    /// The log at the other end of a link that is connected.
+    pub(super) fn log_at(&self, address: &str) -> Option<LogId> {
+        self.links.get(address).and_then(|link| link.log)
+    }
+
     pub(super) fn register(&self, address: &str, register: Register) {
         if let Some(link) = self.links.get(address) {
             link.peer.send(Call::Register, Request::Register { participant: register }, CALL_TIMEOUT);

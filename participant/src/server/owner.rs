@@ -269,7 +269,8 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
     }
 
     fn register(&self, address: &str) {
-        self.links.register(address, Register { from: self.identity(), address: self.advertised.clone() });
+        let seen = self.links.log_at(address).and_then(|log| self.machine.seen(log));
+        self.links.register(address, Register { from: self.identity(), address: self.advertised.clone(), seen });
     }
 
     fn on_timers(&mut self) {

@@ -105,7 +105,7 @@ impl World {
             if !self.coordinator.is_ready() {
                 return self.at(20 * MS, Event::RegisterDue(n, start));
             }
-            let register = Register { from: self.participants[n].identity(), address: format!("host:{n}") };
+            let register = Register { from: self.participants[n].identity(), address: format!("host:{n}"), seen: None };
             self.deliver(Event::Register(n, start, register));
             self.at(2_000 * MS, Event::RegisterDue(n, start));
         }

@@ -157,7 +157,7 @@ fn identity(n: u64) -> Identity {
 /// Runs a transaction over two participants into the failing write; its id and its client's ticket.
 fn run_into_the_failure(node: &mut Node) -> (Xid, Ticket) {
     for n in 1..=2 {
-        let register = Register { from: identity(n), address: format!("host:{n}") };
+        let register = Register { from: identity(n), address: format!("host:{n}"), seen: None };
         node.step(Input::ParticipantRegistered { reply: ReplyTo(n), register });
         node.greet(n);
     }

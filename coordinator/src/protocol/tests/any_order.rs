@@ -64,7 +64,7 @@ fn any_input(dice: &mut Dice, bench: &Bench) -> Input {
         9 => Input::SpaceChanged { room: !dice.one_in(3) },
         10 => Input::ParticipantRegistered {
             reply: ReplyTo(502),
-            register: Register { from: bench.identity(n), address: format!("host:{n}") },
+            register: Register { from: bench.identity(n), address: format!("host:{n}"), seen: None },
         },
         _ => Input::AnswerReceived { name: name(n), message: FromParticipant { from: bench.identity(n), answer } },
     }

@@ -49,7 +49,7 @@ impl Bench {
 
     pub(super) fn join(&mut self, n: u64) {
         self.players.insert(name(n), Player { store: store(n), incarnation: 1, sequence: 0 });
-        let register = Register { from: self.identity(n), address: format!("host:{n}") };
+        let register = Register { from: self.identity(n), address: format!("host:{n}"), seen: None };
         self.give(Input::ParticipantRegistered { reply: ReplyTo(0), register });
         self.force();
         self.connect(n);

@@ -51,7 +51,7 @@ fn t04c_a_welcome_that_was_lost_does_not_let_the_mark_pass_what_it_reported() {
         bench.disconnect(1);
     }
     // Nor may the answer to a registration, which comes over another connection.
-    let register = Register { from: bench.identity(1), address: "host:1".into() };
+    let register = Register { from: bench.identity(1), address: "host:1".into(), seen: None };
     let from = bench.stamp(1, nothing(), 0);
     let answer = handfast_common::messages::Registered::Welcome(from);
     assert_eq!(

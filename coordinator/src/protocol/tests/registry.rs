@@ -1,12 +1,12 @@
 //! Who may take part: names, stores, addresses.
 
-use handfast_common::messages::Registered;
+use handfast_common::messages::{Registered, Seen};
 
 use super::*;
 use crate::protocol::Registration;
 
 fn register(bench: &mut Bench, n: u64, address: &str) -> Vec<Effect> {
-    let register = Register { from: bench.identity(n), address: address.into() };
+    let register = Register { from: bench.identity(n), address: address.into(), seen: None };
     bench.give(Input::ParticipantRegistered { reply: ReplyTo(5), register })
 }
 
@@ -82,7 +82,7 @@ fn t06_a_store_that_went_back_in_time_is_refused_at_both_doors_also_after_restar
 #[test]
 fn a_registration_that_newer_answers_have_overtaken_is_no_old_store() {
     let mut bench = Bench::with(1);
-    let register = Register { from: bench.identity(1), address: "host:1".into() };
+    let register = Register { from: bench.identity(1), address: "host:1".into(), seen: None };
     bench.players.get_mut(&name(1)).expect("joined").sequence = 9;
     bench.answer(1, Answer::Received);
     let effects = bench.give(Input::ParticipantRegistered { reply: ReplyTo(5), register });
@@ -150,4 +150,20 @@ fn bad_requests_are_refused_before_anything_is_begun() {
     assert_eq!(rejected(&many), "65 branches are over the limit of 64");
     assert_eq!(bench.machine.load(), (0, 0));
     assert_eq!(said(&bench.submit(1, &[1, 2]), 1).len(), 1);
+}
+
+#[test]
+fn f21_an_idle_coordinator_hears_from_a_registration_that_it_was_replaced() {
+    let mut bench = Bench::with(1);
+    let (_, epoch, nonce, _) = bench.machine.standing();
+    let mut register = |seen| {
+        let register = Register { from: bench.identity(1), address: "host:1".into(), seen: Some(seen) };
+        bench.give(Input::ParticipantRegistered { reply: ReplyTo(5), register })
+    };
+    // Its own start, and no more decisions than it has made: nothing new.
+    let own = Seen { epoch, nonce, decisions: 0 };
+    assert!(matches!(register(own)[..], [Effect::ReplyRegistered { answer: Registered::Welcome(_), .. }]));
+    // A start that its line does not know.
+    let copy = Seen { epoch: Epoch(epoch.0 + 1), nonce: Nonce(nonce.0 + 1), decisions: 0 };
+    assert!(matches!(register(copy)[..], [Effect::Stop { .. }]));
 }
