@@ -94,7 +94,7 @@ fn a_stopped_participant_stalls_only_its_own_transactions() {
     let stuck = system.begin_submit(&stuck, &["--concurrency", "400", "--deadline", "8000"]);
     std::thread::sleep(Duration::from_millis(300));
     // Others go on, and none of them needs as much as a prepare timeout.
-    let others: Vec<String> = (1_000..1_500).map(|line| format_others(line)).collect();
+    let others: Vec<String> = (1_000..1_500).map(others_line).collect();
     let began = Instant::now();
     let answers = system.submit(&others);
     let took = began.elapsed();
@@ -110,7 +110,7 @@ fn a_stopped_participant_stalls_only_its_own_transactions() {
 }
 
 /// Over keys that the stuck ones do not hold.
-fn format_others(line: usize) -> String {
+fn others_line(line: usize) -> String {
     spread_transfer(line, "p0", "p1").replace("sum/", "other/")
 }
 
