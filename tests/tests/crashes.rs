@@ -190,6 +190,32 @@ fn one_phase_transactions_under_kills_are_answered_exactly() {
     assert_eq!(system.scan(&system.participants[0], "row/").len(), committed);
 }
 
+#[test]
+fn t06_an_old_copy_of_a_participant_stays_refused_however_often_it_is_started() {
+    let mut system = System::start(PROGRAM, 2);
+    let copy = system.folder().join("copy");
+    terminate(&system.participants[0]);
+    system.participants[0].wait_exit(Duration::from_secs(10)).expect("it ends");
+    copy_folder(system.participants[0].data(), &copy);
+    system.participants[0].start().expect("it starts again");
+    let lines: Vec<String> = (0..20).map(|line| transfer(line, "p0", "p1")).collect();
+    assert!(system.submit(&lines).iter().all(|line| line["outcome"] == "committed"));
+
+    system.participants[0].kill().expect("killed");
+    let data = system.participants[0].data().to_owned();
+    fs::remove_dir_all(&data).expect("a folder");
+    copy_folder(&copy, &data);
+    // Longer than its own patience and the coordinator's: starts and Hellos must not make it look newer.
+    for _ in 0..4 {
+        system.participants[0].start().expect("it starts");
+        let submitting = system.begin_submit(&[transfer(900, "p0", "p1")], &["--deadline", "2500"]);
+        let answers = json_lines(&submitting.wait_with_output().expect("submit ends").stdout);
+        assert!(answers.iter().all(|line| line["outcome"] != "committed"), "{answers:?}\n{}", system.logs());
+        system.participants[0].kill().expect("killed");
+    }
+    assert!(system.coordinator.log().contains("older"), "{}", system.coordinator.log());
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder") {

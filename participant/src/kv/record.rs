@@ -5,6 +5,7 @@
 //! 2 | length of the next part, u32 little endian | codec(Prepared) | codec(age, locks and writes)
 //! 3 | codec(Done)
 //! 4 | codec(Line)
+//! 5 | codec(store sequence)
 //! ```
 //! A prepare record is two encoded values, the protocol's part and the store's: each may be as large as a transaction,
 //! and one value could not hold both.
@@ -125,6 +126,8 @@ pub enum Stored {
     Done(Done),
     /// What is known of a coordinator.
     Line(Line),
+    /// How many writes there have been that branches have a part in.
+    Sequence(u64),
 }
 
 impl Stored {
@@ -139,6 +142,7 @@ impl Stored {
             PREPARE => Self::Prepare(PrepareRecord::decode(body)?),
             DONE => Self::Done(codec::decode(body)?),
             LINE => Self::Line(codec::decode(body)?),
+            SEQUENCE => Self::Sequence(codec::decode(body)?),
             other => return Err(CodecError::Malformed(format!("no record of kind {other} is known"))),
         })
     }
@@ -181,6 +185,10 @@ pub(super) fn encode_line(line: &Line) -> Result<Vec<u8>, CodecError> {
     encode(LINE, line)
 }
 
+pub(super) fn encode_sequence(sequence: u64) -> Result<Vec<u8>, CodecError> {
+    encode(SEQUENCE, &sequence)
+}
+
 pub(super) fn encode_incarnation(incarnation: Incarnation) -> Result<Vec<u8>, CodecError> {
     encode(INCARNATION, &incarnation)
 }
@@ -189,6 +197,7 @@ const INCARNATION: u8 = 1;
 const PREPARE: u8 = 2;
 const DONE: u8 = 3;
 const LINE: u8 = 4;
+const SEQUENCE: u8 = 5;
 
 const BEFORE_PARTS: usize = 1 + size_of::<u32>();
 

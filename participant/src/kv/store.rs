@@ -1,8 +1,11 @@
 //! One redb file for data and log, so that a prepare is one write, and an effect with its done-marker is one too.
 //!
 //! Three kinds of content: the journal `log` ([`Stored`](super::record::Stored) says what stands in it), the counted
-//! table `values`, and what the shared store keeps to check both. The journal's batch number is the store sequence: it
-//! grows with every write and is stored in the write that uses it.
+//! table `values`, and what the shared store keeps to check both.
+//!
+//! The store sequence counts the writes that branches have a part in, and is stored in the write that uses it. Starts
+//! and Hellos do not count: an old copy of the store gets no branches while it is refused, so however often it is
+//! started and greeted, it never looks as new as the store that has worked meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use redb::ReadTransaction;
 use uuid::Uuid;
 
 use super::engine::covered;
-use super::record::{Found, Held, Item, PrepareRecord, Stored, encode_incarnation, encode_line};
+use super::record::{Found, Held, Item, PrepareRecord, Stored, encode_incarnation, encode_line, encode_sequence};
 use crate::protocol::{Done, Line};
 
 /// Writes batches; lives on the worker's thread.
@@ -47,6 +50,9 @@ pub(super) struct File {
 struct Index {
     last: u64,
     incarnation: Option<u64>,
+    /// The store sequence, and where it stands.
+    sequence: u64,
+    sequence_at: Option<u64>,
     prepared: BTreeMap<Xid, u64>,
     done: BTreeMap<Xid, u64>,
     lines: BTreeMap<LogId, u64>,
@@ -75,8 +81,8 @@ impl Writer {
         changes.deletes.extend(index.incarnation);
         let record = encode_incarnation(incarnation).map_err(|error| file.unwritable(&error))?;
         index.incarnation = Some(changes.put(&mut index.last, Uuid::nil(), record));
-        let sequence = file.write(&changes, &BTreeMap::new())?;
-        Ok(Receipt { through: 0, sequence })
+        file.write(&changes, &BTreeMap::new())?;
+        Ok(Receipt { through: 0, sequence: index.sequence })
     }
 
     pub(super) fn file(&self) -> &File {
@@ -89,6 +95,12 @@ impl Writer {
         let mut changes = Changes::default();
         let mut values = BTreeMap::new();
         let mut lines: BTreeMap<LogId, &Line> = BTreeMap::new();
+        if items.iter().any(|(_, item)| !matches!(item, Item::Line(_))) {
+            index.sequence += 1;
+            let record = encode_sequence(index.sequence).map_err(|error| file.unwritable(&error))?;
+            let number = changes.put(&mut index.last, Uuid::nil(), record);
+            changes.deletes.extend(index.sequence_at.replace(number));
+        }
         for (_, item) in items {
             match item {
                 Item::Prepare { xid, record } => {
@@ -133,8 +145,8 @@ impl BatchWriter for Writer {
         self.space.refresh();
         let through = items.last().map_or(0, |(number, _)| *number);
         let (changes, values) = self.plan(&mut items)?;
-        let sequence = self.file.write(&changes, &values)?;
-        Ok(Receipt { through, sequence })
+        self.file.write(&changes, &values)?;
+        Ok(Receipt { through, sequence: self.index.sequence })
     }
 
     fn bytes((_, item): &Self::Item) -> usize {
@@ -198,8 +210,8 @@ impl File {
         codec::decode(bytes).map_err(|error| damaged(error.to_string()))
     }
 
-    /// One write transaction, on disk when it returns; gives the store sequence it is stored with.
-    fn write(&self, changes: &Changes, values: &ValueWrites<'_>) -> Result<u64, StorageError> {
+    /// One write transaction, on disk when it returns.
+    fn write(&self, changes: &Changes, values: &ValueWrites<'_>) -> Result<(), StorageError> {
         self.store.write(|txn| {
             if !values.is_empty() {
                 self.values.change(txn, |table| {
@@ -215,7 +227,7 @@ impl File {
                     Ok(())
                 })?;
             }
-            Ok(self.journal.append(txn, &changes.puts, &changes.deletes)?.batch)
+            self.journal.append(txn, &changes.puts, &changes.deletes).map(drop)
         })
     }
 
@@ -266,7 +278,7 @@ impl Scan {
         let whose = match &stored {
             Stored::Prepare(PrepareRecord { prepared, .. }) => prepared.xid.txn.0,
             Stored::Done(done) => done.xid.txn.0,
-            Stored::Incarnation(_) | Stored::Line(_) => Uuid::nil(),
+            Stored::Incarnation(_) | Stored::Line(_) | Stored::Sequence(_) => Uuid::nil(),
         };
         if whose != txn {
             return Err(format!("it belongs to {txn} and speaks of {whose}"));
@@ -274,6 +286,10 @@ impl Scan {
         let Self { index, found, .. } = self;
         let (twice, what) = match stored {
             Stored::Incarnation(_) => (index.incarnation.replace(number), "start"),
+            Stored::Sequence(sequence) => {
+                index.sequence = sequence;
+                (index.sequence_at.replace(number), "sequence")
+            }
             Stored::Prepare(record) => {
                 let xid = record.prepared.xid;
                 let twice = index.prepared.insert(xid, number).or_else(|| index.done.get(&xid).copied());

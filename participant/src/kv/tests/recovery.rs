@@ -85,7 +85,8 @@ fn f05_every_prefix_of_the_batches_recovers_whole_branches_and_trims_exactly_wha
     let mut after = vec![look(disk.image())];
     for batch in batches() {
         let receipt = write(&mut writer, &batch);
-        assert_eq!((receipt.through, receipt.sequence), (batch.len() as u64, sequence + 1));
+        let works = batch.iter().any(|item| !matches!(item, Item::Line(_)));
+        assert_eq!((receipt.through, receipt.sequence), (batch.len() as u64, sequence + u64::from(works)));
         sequence = receipt.sequence;
         after.push(look(disk.image()));
     }
@@ -134,9 +135,9 @@ fn t05_only_the_last_line_of_a_batch_is_kept_and_a_branch_in_doubt_stays_below_i
     assert_eq!((in_doubt, done, mark), (vec![1], vec![3], Some(3)));
     let store = Disk::over(disk.image()).store().unwrap();
     let journal = store.journal("log");
-    // Start, prepare record, marker and line, under numbers that were given out once.
+    // Start, sequence, prepare record, marker and line, under numbers that were given out once.
     let keys: Vec<u64> = store.read(|txn| journal.scan(txn)).unwrap().iter().map(|entry| entry.key).collect();
-    assert_eq!(keys, [1, 2, 4, 5]);
+    assert_eq!(keys, [1, 2, 3, 5, 6]);
 }
 
 #[test]
