@@ -116,6 +116,17 @@ pub(crate) fn milliseconds(value: Option<u64>, default: Duration) -> Duration {
     value.map_or(default, Duration::from_millis)
 }
 
+/// An address that others dial.
+pub(crate) fn check_address(what: &str, address: &str) -> Result<(), Failure> {
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(()),
+        _ => {
+            let why = format!("'{address}' is not HOST:PORT");
+            Err(Failure::new("HF0401", exit::CONFIGURATION, format!("wrong {what}"), why))
+        }
+    }
+}
+
 /// A server that listens beyond this machine needs its operator's word for it, and an address that can be dialled.
 pub(crate) fn check_listen(listen: &str, advertise: Option<&str>, insecure: bool) -> Result<(), Failure> {
     let Some((host, _)) = listen.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()) else {
@@ -162,5 +173,9 @@ mod tests {
         assert_eq!(check_listen("0.0.0.0:7117", None, true).unwrap_err().exit, 10);
         assert!(check_listen("0.0.0.0:7117", Some("h:7117"), true).is_ok());
         assert_eq!(check_listen("7117", None, false).unwrap_err().exit, 10);
+        assert!(check_address("address", "host:7117").is_ok());
+        for bad in ["nonsense", ":1", "host:", "host:0", "host:x"] {
+            assert_eq!(check_address("address", bad).unwrap_err().exit, 10, "{bad}");
+        }
     }
 }

@@ -18,6 +18,22 @@ use crate::output::{Format, print_rows};
 /// How often `--wait` looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// States that a listing may show; docs/concepts.md explains them.
+const STATES: [&str; 12] = [
+    "active",
+    "working",
+    "preparing",
+    "read-only",
+    "in-doubt",
+    "committing",
+    "aborting",
+    "committed",
+    "aborted",
+    "forgotten",
+    "heuristic-mixed",
+    "ended",
+];
+
 /// `handfast txn ...`
 #[derive(Subcommand, Clone, Debug)]
 pub(crate) enum TxnCommand {
@@ -33,7 +49,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "HOST:PORT")]
     participant: Option<String>,
     /// Only those in this state, `in-doubt` for example; may be repeated. `committed` and `aborted` show ended ones.
-    #[arg(long = "state", value_delimiter = ',')]
+    #[arg(long = "state", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(STATES))]
     states: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,

@@ -15,7 +15,7 @@ use handfast_coordinator::protocol::Guard;
 use handfast_coordinator::server as coordinator_server;
 use handfast_participant::server as participant_server;
 
-use crate::config::{File, Guard as GuardKey, OneOrMany, check_listen, milliseconds};
+use crate::config::{File, Guard as GuardKey, OneOrMany, check_address, check_listen, milliseconds};
 use crate::errors::{Failure, exit};
 
 /// Where a coordinator listens if nobody says otherwise.
@@ -112,6 +112,7 @@ pub(crate) fn participant(args: &ParticipantArgs) -> Result<u8, Failure> {
         options.coordinators =
             file.coordinator.clone().map_or_else(|| vec![COORDINATOR_PORT.to_owned()], OneOrMany::into_vec);
     }
+    options.coordinators.iter().try_for_each(|address| check_address("coordinator's address", address))?;
     options.lock_wait = milliseconds(file.lock_wait_ms, options.lock_wait);
     options.commit = file.commit_mode();
     options.cache_bytes = file.cache_mb.map_or(options.cache_bytes, |mb| mb << 20);
@@ -151,6 +152,7 @@ impl Common {
         let listen = args.listen.clone().or_else(|| file.listen.clone()).unwrap_or_else(|| listen.to_owned());
         let advertise = args.advertise.clone().or_else(|| file.advertise.clone());
         check_listen(&listen, advertise.as_deref(), args.insecure)?;
+        advertise.iter().try_for_each(|address| check_address("address to advertise", address))?;
         Ok(Self { name, listen, advertise })
     }
 }
@@ -159,10 +161,8 @@ fn by_hand(text: &str) -> Result<(Name, String), Failure> {
     let wrong = |why: String| Failure::new("HF0401", exit::CONFIGURATION, format!("wrong --participant '{text}'"), why);
     let Some((name, address)) = text.split_once('=') else { return Err(wrong("it is NAME=HOST:PORT".to_owned())) };
     let name = Name::new(name).map_err(|error| wrong(error.to_string()))?;
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok((name, address.to_owned())),
-        _ => Err(wrong(format!("'{address}' is not HOST:PORT"))),
-    }
+    check_address("participant's address", address)?;
+    Ok((name, address.to_owned()))
 }
 
 /// Runs a server on this thread until a signal asks it to end.

@@ -39,6 +39,7 @@ pub(super) struct Columns {
     to: usize,
     amount: usize,
     key: Option<usize>,
+    count: usize,
 }
 
 impl Columns {
@@ -50,13 +51,27 @@ impl Columns {
         if let Some(odd) = names.iter().find(|name| !["from", "to", "amount", "key"].contains(&name.as_str())) {
             return Err(format!("{}: there is no column '{odd}'", wrong()));
         }
+        let twice = |name: &&String| names.iter().filter(|other| other == name).count() > 1;
+        if let Some(name) = names.iter().find(twice) {
+            return Err(format!("{}: '{name}' stands there twice", wrong()));
+        }
         let column = |name| find(name).ok_or_else(wrong);
-        Ok(Self { from: column("from")?, to: column("to")?, amount: column("amount")?, key: find("key") })
+        let columns = Self {
+            from: column("from")?,
+            to: column("to")?,
+            amount: column("amount")?,
+            key: find("key"),
+            count: names.len(),
+        };
+        Ok(columns)
     }
 
     /// Reads a transfer: a debit that leaves at least 0, and a credit.
     pub(super) fn transfer(self, line: &str) -> Result<Asked, String> {
         let values = fields(line)?;
+        if values.len() > self.count {
+            return Err(format!("{} fields, the header has {}", values.len(), self.count));
+        }
         let value = |at: usize| values.get(at).map(String::as_str).ok_or("a column is missing");
         let amount = value(self.amount)?;
         let amount: i64 = amount
@@ -153,10 +168,11 @@ mod tests {
         assert_eq!(asked.participants.len(), 2);
         // Both accounts at one participant: one branch.
         assert_eq!(columns.transfer("a/x,a/y,5").unwrap().participants.len(), 1);
-        for bad in ["a/x,b/y", "a/x,b/y,0", "a/x,b/y,-1", "a/x,b/y,x", "x,b/y,1"] {
+        for bad in ["a/x,b/y", "a/x,b/y,1,extra", "a/x,b/y,0", "a/x,b/y,-1", "a/x,b/y,x", "x,b/y,1"] {
             assert!(columns.transfer(bad).is_err(), "{bad}");
         }
         assert!(Columns::read("from,to").is_err());
         assert!(Columns::read("from,to,amount,colour").is_err());
+        assert!(Columns::read("from,to,amount,amount").is_err());
     }
 }

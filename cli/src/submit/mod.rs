@@ -73,7 +73,7 @@ pub(crate) fn run(args: &SubmitArgs) -> Result<u8, Failure> {
     let ticket = runtime
         .block_on(client.standing(None, args.client.deadline().min(FIRST_CONTACT)))
         .map_err(|error| Failure::client(&error))?;
-    let id = RunId { id: Uuid::new_v4(), ticket };
+    let id = RunId { id: Uuid::new_v4(), ticket, concurrency: args.concurrency };
     output.begin(&id).map_err(Failure::other)?;
     let run = Rc::new(Run::new(client, args.client.deadline(), earlier, (id, output), progress()));
     let began = Instant::now();

@@ -6,6 +6,10 @@
 //! oldest ticket they can have and then with a present one, which fences what may still be on its way. Only when none
 //! of them happened, and none can happen any more, is the line run again, under keys of the new run.
 //!
+//! Lines are taken in order and every line that was sent is answered in OUT or was under way at the end. So a line may
+//! have been sent only if OUT names it, or if it comes before one that OUT names, or if there are fewer lines between it
+//! and the last one named than were under way at a time. All others need no questions.
+//!
 //! For that to hold over many runs, OUT must hold the lines of all of them: a resumed run appends to OUT by itself.
 
 use std::collections::BTreeMap;
@@ -21,8 +25,6 @@ use handfast_common::ids::{ContentHash, Key, Ticket};
 
 /// Keys of one line that a run may have sent: the first attempt and the client's retries.
 pub(super) const ATTEMPTS: u32 = 11;
-/// Lines that a run may have sent without an answer, at the most: the cap of `--concurrency`.
-pub(super) const MAX_UNANSWERED: u64 = 4_096;
 
 /// A run of `submit`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +32,8 @@ pub(super) struct RunId {
     pub(super) id: Uuid,
     /// Where the coordinator stood before anything was sent: no key of the run has an older ticket.
     pub(super) ticket: Ticket,
+    /// Lines under way at a time, at the most.
+    pub(super) concurrency: u32,
 }
 
 /// What is known of earlier runs.
@@ -38,6 +42,8 @@ pub(super) struct Earlier {
     pub(super) runs: Vec<RunId>,
     /// Lines that have a final answer, with the key it was given for.
     pub(super) answered: BTreeMap<u64, Key>,
+    /// The last line that has an answer of whatever kind.
+    pub(super) last_named: u64,
 }
 
 impl RunId {
@@ -53,12 +59,14 @@ impl RunId {
 
     /// What the first output line begins with.
     pub(super) fn head(&self) -> String {
-        format!("{{\"run\":\"{}@{}\",", self.id, self.ticket)
+        format!("{{\"run\":\"{}@{}@{}\",", self.id, self.ticket, self.concurrency)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (id, ticket) = text.split_once('@')?;
-        Some(Self { id: Uuid::try_parse(id).ok()?, ticket: ticket.parse().ok()? })
+        let mut parts = text.split('@');
+        let (id, ticket, concurrency) = (parts.next()?, parts.next()?, parts.next()?);
+        let concurrency = concurrency.parse().ok()?;
+        Some(Self { id: Uuid::try_parse(id).ok()?, ticket: ticket.parse().ok()?, concurrency })
     }
 }
 
@@ -76,13 +84,19 @@ impl Earlier {
             // The first line of a run that was killed may be torn anywhere behind its head.
             let head = text.strip_prefix("{\"run\":\"").and_then(|rest| rest.split_once("\","));
             earlier.runs.extend(head.and_then(|(run, _)| RunId::parse(run)));
-            if let Ok(answer) = serde_json::from_str::<Answer>(text)
-                && answer.outcome != "unknown"
-            {
-                earlier.answered.insert(answer.line, Key(answer.key));
+            if let Ok(answer) = serde_json::from_str::<Answer>(text) {
+                earlier.last_named = earlier.last_named.max(answer.line);
+                if answer.outcome != "unknown" {
+                    earlier.answered.insert(answer.line, Key(answer.key));
+                }
             }
         }
         earlier
+    }
+
+    /// How many lines beyond the last one named may have been under way.
+    pub(super) fn reach(&self) -> u64 {
+        self.runs.iter().map(|run| u64::from(run.concurrency)).max().unwrap_or(0)
     }
 
     /// Whether an answered line is this very line: its key is the line's own, or follows from its text.
@@ -170,7 +184,7 @@ mod tests {
 
     fn run(id: u128) -> RunId {
         let ticket = "00000000000000000000000000000001.3.00000000000000ff.17".parse().unwrap();
-        RunId { id: Uuid::from_u128(id), ticket }
+        RunId { id: Uuid::from_u128(id), ticket, concurrency: 64 }
     }
 
     fn answer(line: u64, key: Key, outcome: &str) -> String {
@@ -196,6 +210,7 @@ mod tests {
         let earlier = Earlier::parse(&out);
         assert_eq!(earlier.runs, [one, two]);
         assert_eq!(earlier.answered.keys().collect::<Vec<_>>(), [&3]);
+        assert_eq!((earlier.last_named, earlier.reach()), (4, 64));
         assert_eq!(earlier.is_answer_to(3, "c", None), Some(true));
         assert_eq!(earlier.is_answer_to(3, "another input", None), Some(false));
         assert_eq!(earlier.is_answer_to(4, "d", None), None);

@@ -14,7 +14,7 @@ use handfast_common::operation::Value;
 use handfast_common::outcome::{Reason, ReasonKind};
 
 use super::input::Asked;
-use super::resume::{ATTEMPTS, Earlier, MAX_UNANSWERED, Output, RunId};
+use super::resume::{ATTEMPTS, Earlier, Output, RunId};
 use crate::errors::{Failure, exit};
 use crate::outcome::reason_of;
 
@@ -25,8 +25,8 @@ pub(super) struct Run {
     earlier: Earlier,
     id: RunId,
     output: RefCell<Output>,
-    /// Lines taken so far, in order.
-    taken: Cell<u64>,
+    /// Lines taken so far beyond the last one that the earlier output names.
+    beyond: Cell<u64>,
     bar: Option<ProgressBar>,
     stopping: Cell<bool>,
     stopped: Notify,
@@ -43,6 +43,10 @@ struct Counts {
     skipped: u64,
     unavailable: bool,
     mismatch: bool,
+    /// Outcomes are known that could not be written.
+    unwritten: bool,
+    /// Lines are left that were not taken.
+    incomplete: bool,
 }
 
 /// An output line.
@@ -79,7 +83,7 @@ impl Run {
             earlier,
             id,
             output: RefCell::new(output),
-            taken: Cell::new(0),
+            beyond: Cell::new(0),
             bar,
             stopping: Cell::new(false),
             stopped: Notify::new(),
@@ -89,6 +93,7 @@ impl Run {
 
     /// Takes no more lines; those under way end.
     pub(super) fn stop(&self, why: &str) {
+        self.counts.borrow_mut().incomplete = true;
         if !self.stopping.replace(true) {
             self.say(why);
         }
@@ -132,18 +137,18 @@ impl Run {
         };
         match done {
             Ok(report) => self.print(line, &report, began.elapsed()),
-            Err(error) => self.failed(line, &error),
+            Err(error) => self.failed(line, &asked, &error),
         }
     }
 
     /// Asks for every key that earlier runs may have sent for this line. `None`: none of them happened, and none can
     /// happen any more.
     async fn take_up(&self, line: u64, asked: &Asked) -> Result<Option<Report>, Error> {
-        // Lines are taken in order, so what lies beyond all that can have been under way was never sent.
-        let never_sent =
-            self.taken.replace(self.taken.get() + 1) >= self.earlier.answered.len() as u64 + MAX_UNANSWERED;
-        if never_sent || asked.key.is_some() {
+        if self.was_never_sent(line) || asked.ticket.is_some() {
             return Ok(None);
+        }
+        if let Some(key) = asked.key {
+            return self.take_up_own(key, asked).await;
         }
         for run in &self.earlier.runs {
             for attempt in 0..ATTEMPTS {
@@ -152,18 +157,41 @@ impl Run {
                 if !certainly_not(&report.outcome) {
                     return Ok(Some(report));
                 }
-                // It may have been sent to a later start of the coordinator than the run's first ticket knows, and
-                // still be on its way there.
-                let present = self.client.standing(Some(run.ticket.log), self.deadline).await?;
-                if present.epoch != run.ticket.epoch {
-                    let report = self.ask(key, present, asked).await?;
-                    if !certainly_not(&report.outcome) {
-                        return Ok(Some(report));
-                    }
+                let fenced = self.fence(key, run.ticket, asked, report).await?;
+                if !certainly_not(&fenced.outcome) {
+                    return Ok(Some(fenced));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// A line with a key of its own: submitted with the oldest ticket it can have, which compares the content too. What
+    /// did not happen under that key never will; the line needs a new one.
+    async fn take_up_own(&self, key: Key, asked: &Asked) -> Result<Option<Report>, Error> {
+        let Some(run) = self.earlier.runs.first() else { return Ok(None) };
+        let again = asked.transaction.clone().key(key).ticket(run.ticket);
+        let report = self.client.submit(again, self.deadline).await?;
+        if certainly_not(&report.outcome) {
+            return self.fence(key, run.ticket, asked, report).await.map(Some);
+        }
+        Ok(Some(report))
+    }
+
+    /// It may have been sent to a later start of the coordinator than this ticket knows, and still be on its way there:
+    /// a question with a present ticket sees to it that it comes to nothing.
+    async fn fence(&self, key: Key, ticket: Ticket, asked: &Asked, report: Report) -> Result<Report, Error> {
+        let present = self.client.standing(Some(ticket.log), self.deadline).await?;
+        if present.epoch == ticket.epoch { Ok(report) } else { self.ask(key, present, asked).await }
+    }
+
+    /// Whether no earlier run can have sent this line. Called for each line once, in order.
+    fn was_never_sent(&self, line: u64) -> bool {
+        if line <= self.earlier.last_named {
+            return false;
+        }
+        let beyond = self.beyond.replace(self.beyond.get() + 1);
+        beyond >= self.earlier.reach()
     }
 
     async fn ask(&self, key: Key, ticket: Ticket, asked: &Asked) -> Result<Report, Error> {
@@ -175,11 +203,7 @@ impl Run {
         let (run, text) = (self.id, asked.text.clone());
         let transaction = match (asked.key, asked.ticket) {
             (Some(key), Some(ticket)) => asked.transaction.clone().key(key).ticket(ticket),
-            // Sent by an earlier run perhaps: then it belongs to a ticket at least as old as that run.
-            (Some(key), None) => match self.earlier.runs.first() {
-                Some(run) => asked.transaction.clone().key(key).ticket(run.ticket),
-                None => asked.transaction.clone().key(key),
-            },
+            (Some(key), None) => asked.transaction.clone().key(key),
             (None, _) => {
                 asked.transaction.clone().keys(move |attempt| run.key(line, &text, attempt)).only_by(run.ticket.log)
             }
@@ -217,11 +241,12 @@ impl Run {
         }
         let written = text.map_err(std::io::Error::from).and_then(|text| self.output.borrow_mut().line(&text));
         if let Err(error) = written {
+            self.counts.borrow_mut().unwritten = true;
             self.stop(&format!("the outcome of line {line} can't be written: {error}"));
         }
     }
 
-    fn failed(&self, line: u64, error: &Error) {
+    fn failed(&self, line: u64, asked: &Asked, error: &Error) {
         match error {
             // Nobody who answers has the log that the line's ticket names: what the key meant there is not known here.
             Error::NotSent { key, ticket, why } if why.0.iter().any(|one| one.obstacle == Obstacle::OtherLog) => {
@@ -229,7 +254,7 @@ impl Run {
             }
             Error::NotSent { .. } | Error::NoAnswer(_) => {
                 self.counts.borrow_mut().unavailable = true;
-                self.stop(&format!("line {line}: {error}; it and those after it were not sent"));
+                self.stop(&format!("line {line}: {error}; it was not sent, and no more are"));
             }
             // Never begun: it did not happen and will not, and the others go on.
             Error::Rejected { key, ticket, rejection } if rejection.is_retryable() => {
@@ -240,7 +265,15 @@ impl Run {
                 let outcome = Outcome::Aborted(Reason::new(kind, rejection.to_string()));
                 self.print(line, &nothing(*key, Some(*ticket), outcome), self.deadline);
             }
-            Error::Invalid(_) | Error::Rejected { .. } => self.bad(line, &error.to_string()),
+            // Named in the output too: a later run must see that it was taken.
+            Error::Rejected { ticket, rejection, .. } => {
+                let outcome = Outcome::Aborted(Reason::new(ReasonKind::BadWork, rejection.to_string()));
+                // Under the line's derived key: its own may belong to something else that did happen.
+                let key = self.id.key(line, &asked.text, 0);
+                self.print(line, &nothing(key, Some(*ticket), outcome), Duration::ZERO);
+                self.bad(line, &error.to_string());
+            }
+            Error::Invalid(_) => self.bad(line, &error.to_string()),
         }
     }
 
@@ -282,9 +315,9 @@ impl Run {
             exit::CONFLICT
         } else if counts.unavailable {
             exit::UNAVAILABLE
-        } else if counts.unknown + counts.other > 0 {
+        } else if counts.unknown + counts.other > 0 || counts.unwritten {
             exit::UNKNOWN
-        } else if counts.bad > 0 {
+        } else if counts.bad > 0 || counts.incomplete {
             exit::OTHER
         } else {
             0

@@ -5,7 +5,7 @@
 
 use handfast_common::ids::{Name, TxnId, Xid};
 use handfast_common::messages::{Addressee, Micros, OnePhase, OnePhaseResult, Order, Unconfirmed};
-use handfast_common::outcome::{BranchReads, Outcome, Payload, Reason};
+use handfast_common::outcome::{BranchReads, Outcome, Payload, Reason, ReasonKind};
 
 use super::Coordinator;
 use super::machine::{Awaited, Effects};
@@ -55,7 +55,9 @@ impl Coordinator {
             }
             OnePhaseResult::Aborted(reason) => {
                 if self.advance(xid.txn, Event::OnePhaseAborted, out).is_some() {
-                    let reason = Reason::new(reason.kind, format!("'{name}' refused it: {}", reason.detail));
+                    // Fenced by our own question: it never arrived, and may well succeed another time.
+                    let kind = if reason.kind == ReasonKind::Fenced { ReasonKind::Lost } else { reason.kind };
+                    let reason = Reason::new(kind, format!("'{name}' refused it: {}", reason.detail));
                     self.end(xid.txn, Some(Outcome::Aborted(reason)), out);
                 }
             }
