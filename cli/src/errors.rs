@@ -3,6 +3,9 @@
 use std::io::Write;
 
 use handfast_client::Error as ClientError;
+use serde::Serialize;
+
+use crate::output::Format;
 
 /// A failure of the command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,9 +72,14 @@ impl Failure {
 }
 
 /// `handfast explain CODE`.
-pub(crate) fn explain(code: &str) -> Result<u8, Failure> {
+pub(crate) fn explain(code: &str, format: Format) -> Result<u8, Failure> {
     let wanted = code.to_ascii_uppercase();
     match entry(&wanted) {
+        Some(entry) if format == Format::Json => {
+            let text = serde_json::to_string(&Explained { schema_version: 1, entry });
+            println!("{}", text.map_err(Failure::other)?);
+            Ok(0)
+        }
         Some(entry) => {
             println!("{}: {}\n\n{}\n\nWhat to do: {}", entry.code, entry.what, entry.more, entry.next);
             Ok(0)
@@ -84,6 +92,14 @@ pub(crate) fn explain(code: &str) -> Result<u8, Failure> {
     }
 }
 
+#[derive(Serialize)]
+struct Explained {
+    schema_version: u32,
+    #[serde(flatten)]
+    entry: &'static Entry,
+}
+
+#[derive(Serialize)]
 struct Entry {
     code: &'static str,
     what: &'static str,

@@ -96,7 +96,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Txn(command) => inspect::txn(&command, cli.output),
         Command::Kv(command) => inspect::kv(&command, cli.output),
         Command::Demo(args) => demo::run(&args, cli.output).map_err(Failure::other),
-        Command::Explain { code } => errors::explain(&code),
+        Command::Explain { code } => errors::explain(&code, cli.output),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `handfast coordinator` and `handfast participant`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -193,8 +193,26 @@ where
 }
 
 fn storage(error: &StorageError) -> Failure {
+    if let StorageError::Io { file, doing, source } = error
+        && is_operators(source.kind())
+    {
+        let what = format!("can't use {}", file.display());
+        return Failure::new("HF0401", exit::CONFIGURATION, what, format!("could not {doing}: {source}"));
+    }
     let exit = u8::try_from(error.exit_code()).unwrap_or(exit::OTHER);
     Failure { code: error.code(), what: error.to_string(), why: String::new(), next: String::new(), exit }
+}
+
+/// Errors that a wrong path or missing rights make, and no failing disk.
+fn is_operators(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::PermissionDenied
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::AlreadyExists
+    )
 }
 
 /// The one line on stdout.
