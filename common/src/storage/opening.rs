@@ -3,7 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
@@ -174,6 +176,7 @@ pub(crate) fn verify(
     options: Options,
 ) -> Result<Verified, StorageError> {
     let begun = Instant::now();
+    let watch = Watch::begin(file, options.slow_check.max(Duration::from_millis(100)));
     let gate = Gate::holding(backend).map_err(|e| StorageError::from_io(file, "ask for the length", e))?;
     let mut database = None;
     let found = look(&gate, &mut database, file, owner, options).and_then(|(meta, commit)| {
@@ -181,6 +184,7 @@ pub(crate) fn verify(
         gate.release().map_err(|e| StorageError::from_io(file, "write what its opening changed", e))?;
         Ok((meta, commit))
     });
+    drop(watch);
     if begun.elapsed() > options.slow_check {
         let seconds = begun.elapsed().as_secs_f32();
         tracing::info!(file = %file.display(), seconds, "verified the store; it reads the whole file at every start");
@@ -235,4 +239,30 @@ fn check_hint(hint: &mut Option<Box<dyn Hint>>, file: &Path, meta: &Meta, commit
 
 fn file_backend(path: &Path, file: File) -> Result<Box<dyn StorageBackend>, StorageError> {
     Ok(Box::new(FileBackend::new(file).map_err(|e| StorageError::from_redb(path, "open", e))?))
+}
+
+/// Says, while a store is being verified, that it is and for how long: a start that takes its time must not look like
+/// one that hangs.
+struct Watch {
+    /// Dropped with this value: the thread sees it and ends.
+    _over: Sender<()>,
+}
+
+impl Watch {
+    fn begin(file: &Path, every: Duration) -> Self {
+        let (over, ended) = mpsc::channel::<()>();
+        let file = file.to_owned();
+        let watch = move || {
+            let begun = Instant::now();
+            while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                let seconds = begun.elapsed().as_secs_f32();
+                tracing::info!(file = %file.display(), seconds, "verifying the store");
+            }
+        };
+        // Without a thread it is verified all the same, in silence.
+        if let Err(error) = thread::Builder::new().name("verify-watch".to_owned()).spawn(watch) {
+            tracing::debug!(%error, "nobody tells how long it takes");
+        }
+        Self { _over: over }
+    }
 }
