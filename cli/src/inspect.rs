@@ -19,7 +19,7 @@ use crate::output::{Format, print_rows};
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// States that a listing may show; docs/concepts.md explains them.
-const STATES: [&str; 12] = [
+const STATES: [&str; 11] = [
     "active",
     "working",
     "preparing",
@@ -31,7 +31,6 @@ const STATES: [&str; 12] = [
     "aborted",
     "forgotten",
     "heuristic-mixed",
-    "ended",
 ];
 
 /// `handfast txn ...`

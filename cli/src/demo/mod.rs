@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::LocalSet;
@@ -23,6 +24,8 @@ use system::System;
 
 /// How long everything may take to become quiet after the last transfer; promise L1 says 5 s.
 const QUIET: Duration = Duration::from_secs(30);
+/// Without a transfer ending for so long the system is stuck, and the demo says so instead of waiting for ever.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Starts a coordinator and participants of its own, moves money and kills processes, and checks the books.
 #[derive(Args, Clone, Debug)]
@@ -86,9 +89,15 @@ async fn play(args: &DemoArgs, seed: u64) -> anyhow::Result<Report> {
         })
         .collect();
     let mut next_kill = Instant::now() + args.kill_every;
+    let mut moved = (load.ran(), Instant::now());
     while load.ran() < args.transfers || system.kills() < args.kills || !system.both_roles_killed(args.kills) {
         tokio::time::sleep(Duration::from_millis(20)).await;
         system.watch_doubts().await;
+        if load.ran() != moved.0 {
+            moved = (load.ran(), Instant::now());
+        } else if moved.1.elapsed() > STUCK {
+            bail!("no transfer has ended for {} s; --keep DIR keeps the servers' logs", STUCK.as_secs());
+        }
         bar.set_position(load.ran().min(args.transfers));
         bar.set_message(format!("{} committed, {} kills", load.committed(), system.kills()));
         if Instant::now() >= next_kill && (system.kills() < args.kills || load.ran() < args.transfers) {

@@ -137,3 +137,32 @@ fn records_of_every_kind_survive_a_restart() {
     let expected: Vec<_> = batch.iter().map(|entry| (entry.number, entry.record.clone())).collect();
     assert_eq!(found.records, expected);
 }
+
+#[test]
+fn a_flood_of_lazy_records_is_taken_whole_while_a_write_is_on_its_way() {
+    /// Writes nothing until it is told to, then remembers how much it was given.
+    struct Held(mpsc::Receiver<()>, std::sync::Arc<std::sync::atomic::AtomicU64>);
+    impl DecisionLog for Held {
+        fn write(&mut self, batch: &[Entry]) -> Result<(), StorageError> {
+            // The end of the sender lets all later writes pass.
+            self.0.recv().unwrap_or(());
+            self.1.fetch_add(batch.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        }
+        fn read_all(&mut self) -> Result<super::Recovered, StorageError> {
+            Err(StorageError::damaged(Path::new("log"), "nothing is read back here"))
+        }
+    }
+    let written = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (go, held) = mpsc::channel();
+    let log = Held(held, written.clone());
+    let worker = LogWorker::spawn(log, |_| {}, |error| panic!("{error}")).expect("a thread");
+    // As many End records as acknowledgements after a restart with more in doubt than any queue would be made for.
+    const FLOOD: u64 = 200_000;
+    for number in 1..=FLOOD {
+        worker.append(epoch(number), false);
+    }
+    drop(go);
+    drop(worker);
+    assert_eq!(written.load(std::sync::atomic::Ordering::Relaxed), FLOOD);
+}

@@ -11,6 +11,10 @@ use super::{DecisionLog, Entry};
 /// Rough size of an entry beside its reads: what batches are bounded by need not be exact.
 const ENTRY_BYTES: usize = 256;
 
+/// The queue is not capped, like the participant's: the machine counts on every entry it hands over, and one that was
+/// given back would be missed later, when it is erased. What can be queued is bounded where transactions begin.
+const CAPS: Caps = Caps { queued_items: usize::MAX, ..Caps::DEFAULTS };
+
 /// A running log. Dropping it writes what is queued and ends the thread.
 pub struct LogWorker {
     submitter: Submitter<Entry>,
@@ -35,7 +39,7 @@ impl LogWorker {
         on_forced: impl FnMut(RecordNumber) + Send + 'static,
         on_fatal: impl FnOnce(StorageError) + Send + 'static,
     ) -> Result<Self, StorageError> {
-        let worker = Worker::spawn("decision-log", Writer(log), Caps::DEFAULTS, on_forced, on_fatal)?;
+        let worker = Worker::spawn("decision-log", Writer(log), CAPS, on_forced, on_fatal)?;
         Ok(Self { submitter: worker.submitter(), _worker: Arc::new(std::sync::Mutex::new(worker)) })
     }
 
