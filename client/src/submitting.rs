@@ -148,7 +148,8 @@ impl Client {
             };
             let ticket = bound.unwrap_or_else(|| live.ticket());
             let wait = Micros::from(clock.deadline.saturating_duration_since(Instant::now()));
-            let request = Submit { key, ticket, age, wait, branches: transaction.branches().to_vec() };
+            let branches = transaction.branches().to_vec();
+            let request = Submit { key, ticket, age, clock: age.unwrap_or_default(), wait, branches };
             match send(&live, request, clock).await {
                 Sent::Told(Told::Outcome { txn, age, outcome }) => {
                     if let Some(txn) = txn {

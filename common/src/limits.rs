@@ -22,6 +22,19 @@ pub const MAX_IN_FLIGHT: usize = 256;
 pub const SILENT_SHARE: usize = 4;
 /// Most transactions that the low-water mark may step over: they travel on every message while it does.
 pub const MAX_MARK_EXCEPTIONS: usize = 64;
+/// Interactive transactions that may be open at a coordinator at a time: an open one costs memory only, a client that
+/// begins and vanishes leaves one behind for the idle limit.
+pub const MAX_OPEN: usize = 4_096;
+/// Most operations of one open branch that wait for their turn at a participant: they run one after the other.
+pub const MAX_QUEUED_OPERATIONS: usize = 64;
+/// Most numbered operations of one open branch, whose results are kept until its end.
+pub const MAX_BRANCH_OPERATIONS: usize = 1_000;
+/// Longest `handfast-context` header value, in ASCII characters.
+pub const MAX_CONTEXT_BYTES: usize = 256;
+/// Starts of a participant that its store remembers, the newest ones.
+pub const MAX_STARTS: usize = 4_096;
+/// Longest reason an operator may give, in bytes.
+pub const MAX_REASON_BYTES: usize = 512;
 /// Most lines of one page of a listing: a page must fit a frame.
 pub const MAX_PAGE: usize = 1_000;
 /// Most unconfirmed one-phase commits of one Welcome; the rest follow after the next Hello.
@@ -41,6 +54,15 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(100);
 pub const GUARD_WAIT: Duration = Duration::from_secs(2);
 /// How often a coordinator looks whether a participant still answers.
 pub const SILENCE_TICK: Duration = Duration::from_millis(250);
+/// An interactive transaction without work for so long is aborted.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(10);
+/// An interactive transaction that is open for so long is aborted.
+pub const TOTAL_LIMIT: Duration = Duration::from_secs(60);
+/// In how many parts of the idle limit a participant reports that it works in a transaction. The coordinator counts one
+/// part less, so that nothing stays locked for longer than the limit.
+pub const IDLE_PARTS: u32 = 4;
+/// How often a transaction's body is run again.
+pub const BODY_RETRIES: u32 = 10;
 /// How often a participant registers again.
 pub const REGISTER_EVERY: Duration = Duration::from_secs(2);
 /// Deadline of a client call.

@@ -102,6 +102,10 @@ pub enum ReasonKind {
     Fenced,
     /// The coordinator or a participant has too much on its hands.
     Overloaded,
+    /// Its client rolled it back, or let go of it.
+    RolledBack,
+    /// An interactive transaction was idle, or open, for too long.
+    Expired,
 }
 
 impl ReasonKind {
@@ -117,7 +121,7 @@ impl ReasonKind {
             | Self::Lost
             | Self::Presumed
             | Self::Overloaded => true,
-            Self::CheckFailed | Self::BadWork | Self::Fenced => false,
+            Self::CheckFailed | Self::BadWork | Self::Fenced | Self::RolledBack | Self::Expired => false,
         }
     }
 }
@@ -136,6 +140,8 @@ impl fmt::Display for ReasonKind {
             Self::Presumed => "presumed abort",
             Self::Fenced => "fenced by an earlier question",
             Self::Overloaded => "overloaded",
+            Self::RolledBack => "rolled back",
+            Self::Expired => "expired",
         })
     }
 }

@@ -8,17 +8,18 @@ use handfast_common::ids::{Age, ContentHash, Key, Xid};
 use handfast_common::messages::{AskValues, OnePhaseResult, ValuePage};
 use handfast_common::outcome::{Payload, Reason, Vote};
 
+pub use crate::protocol::Execution;
 use crate::protocol::{Line, Prepared, Recovered};
 
 /// A branch's work, before its vote.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Work {
     /// The transaction.
     pub xid: Xid,
     /// Its age: for stores that lock by wait-die.
     pub age: Age,
-    /// What to do.
-    pub payload: Payload,
+    /// What to do; `None`: all of it was executed before, operation by operation.
+    pub payload: Option<Payload>,
 }
 
 /// What became of a branch that was told to commit.
@@ -44,6 +45,11 @@ pub enum Committed {
 /// Methods are `async` so that many branches are on their way at a time; they run on one thread and are never dropped
 /// half way. The server clones the handle for each call.
 pub trait ResourceManager: Clone + 'static {
+    /// Carries out one operation of an open branch, whose first operation opens it: what it writes is seen by the
+    /// branch's own later operations and by nobody else, and what it locks stays locked. One at a time for each branch.
+    /// `work.payload` is there.
+    fn execute(&self, work: Work) -> impl Future<Output = Execution>;
+
     /// Does the work and prepares it. `record.reads` is empty; the resource manager fills in what it read, both in the
     /// record it stores and in its vote. A branch that changed nothing votes `ReadOnly` and keeps its locks in memory.
     fn prepare(&self, work: Work, record: Prepared) -> impl Future<Output = Vote>;

@@ -83,7 +83,7 @@ fn make_store(folder: &Path, name: &Name, names: &[Name]) -> StoreId {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let pumped = store.clone();
         tokio::task::spawn_local(async move { pumped.run().await });
-        store.force(Line { log: LOG, seen: seen(), unproven: Vec::new(), mark: None }).await;
+        store.force(Line { log: LOG, name: None, seen: seen(), unproven: Vec::new(), mark: None }).await;
         let prepared: Vec<_> = (1..=IN_DOUBT)
             .map(|number| {
                 let store = store.clone();
@@ -113,7 +113,7 @@ fn branch(number: u64, names: &[Name]) -> (Work, Prepared) {
         work: ContentHash::of(&[&payload.0]),
         reads: Payload::default(),
     };
-    (Work { xid: xid(number), age: Age(number), payload }, record)
+    (Work { xid: xid(number), age: Age(number), payload: Some(payload) }, record)
 }
 
 /// The coordinator's log as its first start left it.
@@ -122,7 +122,8 @@ fn make_log(folder: &Path, names: &[Name], stores: [StoreId; 2]) {
     let mut log = RedbLog::open(&folder, LogOptions::default(), || LOG.0).expect("a log");
     let mut records = vec![Record::Epoch { epoch: Epoch(1), nonce: NONCE, decisions: 0 }];
     for (name, store) in names.iter().zip(stores) {
-        let registration = Registration { name: name.clone(), store, sequence: 0, address: String::new() };
+        let registration =
+            Registration { name: name.clone(), store, incarnation: None, sequence: 0, address: String::new() };
         records.push(Record::Participant(registration));
     }
     records.extend((1..=COMMITTED).map(|number| {

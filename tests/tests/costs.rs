@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use handfast_common::ids::{ContentHash, Incarnation, Key, LogId, Name, Nonce, StoreId, Ticket};
+use handfast_common::ids::{Age, ContentHash, Incarnation, Key, LogId, Name, Nonce, StoreId, Ticket};
 use handfast_common::messages::{
     Answer, BranchWork, FromParticipant, Identity, Micros, OnePhaseResult, Register, Submit, ToParticipant, Told,
 };
@@ -93,6 +93,7 @@ impl Bench {
             key: Key(Uuid::from_u128(u128::from(self.replies))),
             ticket: Ticket { log, epoch, nonce, sequence },
             age: None,
+            clock: Age(0),
             wait: Micros(1_000_000),
             branches,
         };
@@ -119,6 +120,10 @@ impl Bench {
                 co::Effect::Reply { told: Told::Outcome { outcome, .. }, .. } => self.told.push(outcome),
                 co::Effect::Stop { why } => panic!("{why}"),
                 co::Effect::Reply { .. }
+                | co::Effect::ReplyBegun { .. }
+                | co::Effect::ReplyEnlisted { .. }
+                | co::Effect::ReplyRegistry { .. }
+                | co::Effect::Say { .. }
                 | co::Effect::ReplyRegistered { .. }
                 | co::Effect::ReplyInquiry { .. }
                 | co::Effect::SetTimer { .. }
@@ -153,7 +158,7 @@ impl Bench {
                     continue;
                 }
                 pa::Effect::Prepare { record, work, .. } => {
-                    let vote = match work.0.as_slice() {
+                    let vote = match work.unwrap_or_default().0.as_slice() {
                         b"w" => Vote::Yes(Payload::default()),
                         b"r" => Vote::ReadOnly(Payload::default()),
                         _ => Vote::No(Reason::new(ReasonKind::CheckFailed, "")),
@@ -162,7 +167,7 @@ impl Bench {
                     pa::Input::WorkPrepared { xid: record.xid, vote }
                 }
                 pa::Effect::CommitOnePhase { xid, work, .. } => {
-                    let result = if work.0 == b"n" {
+                    let result = if work.unwrap_or_default().0 == b"n" {
                         OnePhaseResult::Aborted(Reason::new(ReasonKind::CheckFailed, ""))
                     } else {
                         self.cost.one_phase_forced += 1;
@@ -180,6 +185,12 @@ impl Bench {
                 pa::Effect::Cancel { .. }
                 | pa::Effect::Release { .. }
                 | pa::Effect::NoteLine(_)
+                | pa::Effect::Execute { .. }
+                | pa::Effect::Enlist { .. }
+                | pa::Effect::InquirePeer { .. }
+                | pa::Effect::Say { .. }
+                | pa::Effect::ReplyExecuted { .. }
+                | pa::Effect::ReplyPeer { .. }
                 | pa::Effect::Inquire { .. }
                 | pa::Effect::SetTimer { .. } => continue,
             };

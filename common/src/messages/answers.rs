@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stamp::{Identity, Seen};
 use crate::codec;
-use crate::ids::{ContentHash, Key, Xid};
+use crate::ids::{ContentHash, Key, LogId, Xid};
 use crate::limits::MAX_UNCONFIRMED;
 use crate::outcome::{Payload, Reason, Vote};
 
@@ -79,6 +79,9 @@ pub struct Welcome {
     pub unconfirmed: Vec<Unconfirmed>,
     /// Whether that is all of them; if not, say Hello again when these are written.
     pub complete: bool,
+    /// Whether this store remembers the start that Hello named, and at least as much of it: if not, it is a copy, or
+    /// went back in time. True where Hello named none.
+    pub remembers: bool,
 }
 
 /// A one-phase commit whose outcome the coordinator may not have written.
@@ -109,4 +112,6 @@ pub enum Refusal {
     OtherContent,
     /// Below the mark: it has ended, whatever it was.
     BelowMark,
+    /// This participant knows a coordinator of this name by another log: this one was wiped, or needs a name of its own.
+    OtherLog(LogId),
 }

@@ -28,6 +28,9 @@ pub struct Submit {
     pub ticket: Ticket,
     /// The age of an earlier attempt under another key, so that a retry does not start as the youngest again.
     pub age: Option<Age>,
+    /// The highest transaction age that the client has heard of, from whatever coordinator: or the transactions of a
+    /// coordinator that counts more slowly would always be the older ones.
+    pub clock: Age,
     /// What is left of the client's deadline.
     pub wait: Micros,
     /// One per participant.

@@ -7,13 +7,21 @@
 mod answers;
 mod asking;
 mod client;
+mod interactive;
 mod listing;
 mod orders;
+mod peers;
+mod registry;
 mod stamp;
 
 pub use answers::{Answer, FromParticipant, MAX_UNPROVEN, OnePhaseResult, Refusal, Unconfirmed, Welcome};
 pub use asking::{Inquiry, InquiryAnswer, Register, Registered};
 pub use client::{AskOutcome, BranchWork, Reads, Rejection, Submit, Told};
+pub use interactive::{
+    Begin, Begun, Commit, Count, Enlist, Enlisted, Execute, ExecuteResult, Executed, Located, OperationId,
+};
 pub use listing::{AskPage, AskValues, BranchLine, Select, TxnLine, TxnPage, ValueLine, ValuePage};
-pub use orders::{OnePhase, Order, Prepare, ToParticipant};
+pub use orders::{KnownStart, OnePhase, Order, Prepare, Task, ToParticipant};
+pub use peers::{PeerAnswer, PeerInquiry, PeerTold, Unsaid};
+pub use registry::{RegistryAct, RegistryAnswer, RegistryLine, RegistryOrder, RegistryPage};
 pub use stamp::{Addressee, Identity, Mark, Member, Micros, Seen, Stamp};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stamp::{Addressee, Member, Micros, Stamp};
 use crate::codec;
-use crate::ids::{Age, ContentHash, Key, Name, Xid};
+use crate::ids::{Age, ContentHash, Incarnation, Key, Name, Xid};
 use crate::limits::MAX_BRANCHES;
 use crate::outcome::{Decision, Payload};
 
@@ -25,6 +25,10 @@ pub enum Order {
     Hello {
         /// The name it is expected to have.
         name: Name,
+        /// The coordinator's own name: another log under it is another coordinator, or one that was wiped.
+        coordinator: Name,
+        /// The last start of the participant that the registry knows of. A store that does not remember it is a copy.
+        known: Option<KnownStart>,
     },
     /// Do the work, force a prepare record, vote.
     Prepare(Prepare),
@@ -71,8 +75,32 @@ pub struct Prepare {
     /// All branches, this one too.
     #[serde(deserialize_with = "codec::bounded::<_, _, MAX_BRANCHES>")]
     pub members: Vec<Member>,
-    /// What to do.
-    pub work: Payload,
+    /// What to do, or what was done.
+    pub task: Task,
+}
+
+/// What a branch consists of.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Task {
+    /// One-shot: the work rides on the order.
+    Carried(Payload),
+    /// Interactive: it ran before.
+    Ran {
+        /// How many operations the client has seen answered: fewer executed is a No.
+        operations: u64,
+        /// Whether nobody but the client worked in the transaction. Then more executed is a No too, all locks of the
+        /// transaction exist by now, and a branch that only read drops out at its vote.
+        exact: bool,
+    },
+}
+
+/// A start of a participant, as far as its coordinator knows it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct KnownStart {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// The highest store sequence that was heard from it.
+    pub sequence: u64,
 }
 
 /// The order to commit in one phase.
@@ -90,6 +118,19 @@ pub struct OnePhase {
     pub key: Key,
     /// What the key stands for.
     pub hash: ContentHash,
-    /// What to do.
-    pub work: Payload,
+    /// What to do, or what was done.
+    pub task: Task,
+}
+
+impl Task {
+    /// Digest of it: the same transaction with another task is an error.
+    #[must_use]
+    pub fn digest(&self) -> ContentHash {
+        match self {
+            Self::Carried(work) => ContentHash::of(&[&work.0]),
+            Self::Ran { operations, exact } => {
+                ContentHash::of(&[b"ran", &operations.to_le_bytes(), &[u8::from(*exact)]])
+            }
+        }
+    }
 }

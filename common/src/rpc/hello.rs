@@ -120,7 +120,7 @@ pub(super) enum HelloError {
 
 impl Versions {
     /// What this build speaks.
-    pub const OWN: Self = Self { lowest: 1, highest: 1 };
+    pub const OWN: Self = Self { lowest: 2, highest: 2 };
 
     /// The highest version of both ranges.
     #[must_use]

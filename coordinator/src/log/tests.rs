@@ -127,6 +127,7 @@ fn records_of_every_kind_survive_a_restart() {
     let registration = Registration {
         name: Name::new("bank-a").expect("a name"),
         store: StoreId(Uuid::from_u128(5)),
+        incarnation: None,
         sequence: 9,
         address: "127.0.0.1:1".to_owned(),
     };

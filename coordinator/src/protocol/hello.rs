@@ -15,6 +15,11 @@ use super::transaction::BranchState;
 use super::{Coordinator, Effect};
 
 impl Coordinator {
+    /// What begins every connection.
+    pub(super) fn hello(&self, name: &Name) -> Order {
+        Order::Hello { name: name.clone(), coordinator: self.config.name.clone(), known: None }
+    }
+
     pub(super) fn on_welcome(&mut self, name: &Name, from: &Identity, welcome: Welcome, out: &mut Effects) {
         let Some(peer) = self.peers.get(name) else { return };
         let who = Addressee { name: name.clone(), store: from.store, incarnation: from.incarnation };
@@ -37,10 +42,9 @@ impl Coordinator {
         }
         if !self.registry.contains_key(name) {
             let address = self.peers.get(name).map(|peer| peer.given.clone()).unwrap_or_default();
-            self.register(
-                Registration { name: name.clone(), store: from.store, sequence: from.sequence, address },
-                out,
-            );
+            let (store, incarnation) = (from.store, Some(from.incarnation));
+            let sequence = from.sequence;
+            self.register(Registration { name: name.clone(), store, incarnation, sequence, address }, out);
         }
         self.raise_sequence(name, from.sequence);
         let reported = welcome.unconfirmed.iter().map(|report| report.xid.txn).max();
@@ -87,7 +91,7 @@ impl Coordinator {
         if let Some(peer) = self.peers.get_mut(name) {
             peer.asked_for_rest = true;
         }
-        self.send(name, Order::Hello { name: name.clone() }, out);
+        self.send(name, self.hello(name), out);
     }
 
     /// A participant is ready: everything that waited for it goes on.
@@ -139,7 +143,8 @@ impl Coordinator {
             | Refusal::HelloFirst
             | Refusal::WrongAddressee
             | Refusal::OtherContent
-            | Refusal::BelowMark => {
+            | Refusal::BelowMark
+            | Refusal::OtherLog(_) => {
                 out.push(Effect::HangUp { name: name.clone(), why: format!("it refused an order: {refusal:?}") });
             }
         }

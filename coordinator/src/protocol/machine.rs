@@ -21,10 +21,16 @@ const RETENTION_BYTES: u64 = 256 << 20;
 /// What a coordinator can be told.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Config {
+    /// Its name, as participants know it.
+    pub name: Name,
     /// Its own address as participants should dial it; a hint that rides on Prepare.
     pub address: String,
     /// How long votes are waited for.
     pub prepare_timeout: Duration,
+    /// An interactive transaction without work for so long is aborted.
+    pub idle_limit: Duration,
+    /// One that is open for so long is aborted.
+    pub total_limit: Duration,
     /// Undecided transactions at a time.
     pub max_in_flight: usize,
     /// Branches of one transaction.
@@ -56,8 +62,11 @@ impl Default for Config {
     fn default() -> Self {
         const TICK: Duration = Duration::from_secs(300);
         Self {
+            name: Name::new("coordinator").expect("a plain name"),
             address: String::new(),
             prepare_timeout: limits::PREPARE_TIMEOUT,
+            idle_limit: limits::IDLE_LIMIT,
+            total_limit: limits::TOTAL_LIMIT,
             max_in_flight: limits::MAX_IN_FLIGHT,
             max_branches: limits::MAX_BRANCHES,
             max_transaction_bytes: limits::MAX_TRANSACTION_BYTES,
@@ -154,6 +163,11 @@ impl Coordinator {
             Input::ParticipantRegistered { reply, register } => {
                 self.on_participant_registered(reply, register, &mut out);
             }
+            Input::BeginRequested { .. }
+            | Input::CommitRequested { .. }
+            | Input::RollbackRequested { .. }
+            | Input::BranchEnlisted { .. }
+            | Input::RegistryOrdered { .. } => {}
             Input::AddressGiven { name, address } => self.on_address_given(name, address, &mut out),
             Input::DecisionInquired { reply, inquiry } => self.on_decision_inquired(reply, &inquiry, &mut out),
             Input::PeerConnected { name } => self.on_peer_connected(name, &mut out),
@@ -218,6 +232,7 @@ impl Coordinator {
             Timer::Prepare(txn) => self.on_prepare_timeout(txn, out),
             Timer::Resend(txn) => self.on_resend(txn, out),
             Timer::Guard(name) => self.on_guard_over(&name),
+            Timer::Idle(_) | Timer::Total(_) => {}
             Timer::Silence => self.on_silence(out),
             Timer::Retention => self.on_retention(out),
         }

@@ -30,14 +30,15 @@ mod voting;
 mod tests;
 
 pub use machine::{Config, Coordinator, Guard};
-pub use record::{Commit, Numbered, OnePhaseOutcome, Record, Registration, Updating};
+pub use record::{Commit, Numbered, OnePhaseOutcome, OperatorAct, Record, Registration, Updating};
 pub use recovery::RecoveryError;
 
 use std::time::Duration;
 
-use handfast_common::ids::{ContentHash, Name, RecordNumber, TxnId};
+use handfast_common::ids::{ContentHash, Name, RecordNumber, TxnId, Xid};
 use handfast_common::messages::{
-    AskOutcome, FromParticipant, Inquiry, InquiryAnswer, Register, Registered, Submit, ToParticipant, Told,
+    self, AskOutcome, Begin, Begun, Enlist, Enlisted, FromParticipant, Inquiry, InquiryAnswer, Register, Registered,
+    RegistryAnswer, RegistryOrder, Submit, ToParticipant, Told,
 };
 
 /// Whom to answer: the driver's token for a request, worth nothing after a restart.
@@ -62,6 +63,41 @@ pub enum Input {
         reply: ReplyTo,
         /// What is asked.
         question: AskOutcome,
+    },
+    /// A client opened an interactive transaction.
+    BeginRequested {
+        /// Whom to answer.
+        reply: ReplyTo,
+        /// What is asked for.
+        begin: Begin,
+    },
+    /// A client wants its interactive transaction decided.
+    CommitRequested {
+        /// Whom to answer.
+        reply: ReplyTo,
+        /// What is asked for.
+        commit: messages::Commit,
+    },
+    /// A client gave its interactive transaction up.
+    RollbackRequested {
+        /// Whom to answer.
+        reply: ReplyTo,
+        /// Which.
+        xid: Xid,
+    },
+    /// A participant takes part, or still works, in an interactive transaction.
+    BranchEnlisted {
+        /// Whom to answer.
+        reply: ReplyTo,
+        /// Who and in what.
+        enlist: Enlist,
+    },
+    /// An operator ordered something about a participant.
+    RegistryOrdered {
+        /// Whom to answer.
+        reply: ReplyTo,
+        /// What.
+        order: RegistryOrder,
     },
     /// A participant made itself known.
     ParticipantRegistered {
@@ -124,6 +160,32 @@ pub enum Effect {
         to: ReplyTo,
         /// With what.
         told: Told,
+    },
+    /// Answer a client that opened a transaction.
+    ReplyBegun {
+        /// Which request.
+        to: ReplyTo,
+        /// With what.
+        begun: Begun,
+    },
+    /// Answer a participant that enlisted.
+    ReplyEnlisted {
+        /// Which request.
+        to: ReplyTo,
+        /// With what.
+        answer: Enlisted,
+    },
+    /// Answer an operator.
+    ReplyRegistry {
+        /// Which request.
+        to: ReplyTo,
+        /// With what.
+        answer: RegistryAnswer,
+    },
+    /// Say this to the operator, in the log.
+    Say {
+        /// One line.
+        line: String,
     },
     /// Answer a registration.
     ReplyRegistered {
@@ -196,6 +258,10 @@ pub enum Timer {
     Resend(TxnId),
     /// A participant that can't be reached has been waited for long enough.
     Guard(Name),
+    /// An interactive transaction has been without work for long enough.
+    Idle(TxnId),
+    /// It has been open for long enough.
+    Total(TxnId),
     /// Time to see who has stopped answering.
     Silence,
     /// Another stretch of running time is over.

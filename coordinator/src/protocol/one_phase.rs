@@ -4,7 +4,7 @@
 //! it tells, and asking fences: what had not reached its log by then never will.
 
 use handfast_common::ids::{Name, TxnId, Xid};
-use handfast_common::messages::{Addressee, Micros, OnePhase, OnePhaseResult, Order, Unconfirmed};
+use handfast_common::messages::{Addressee, Micros, OnePhase, OnePhaseResult, Order, Task, Unconfirmed};
 use handfast_common::outcome::{BranchReads, Outcome, Payload, Reason, ReasonKind};
 
 use super::Coordinator;
@@ -27,7 +27,7 @@ impl Coordinator {
             wait: transaction.wait,
             key: transaction.key,
             hash: transaction.hash,
-            work: branch.work.take().unwrap_or_default(),
+            task: Task::Carried(branch.work.take().unwrap_or_default()),
         });
         self.send(&name, order, out);
     }

@@ -1,7 +1,7 @@
 //! Participants: the registry, their connections, and what they say.
 
 use handfast_common::ids::{Name, TxnId};
-use handfast_common::messages::{Addressee, Answer, FromParticipant, Identity, Order, Register, Registered};
+use handfast_common::messages::{Addressee, Answer, FromParticipant, Identity, Register, Registered};
 use handfast_common::outcome::{Reason, ReasonKind};
 
 use super::machine::{Awaited, Effects};
@@ -79,7 +79,8 @@ impl Coordinator {
             return self.stop_replaced(&name, seen, out);
         }
         let Some((known, _)) = self.registry.get(&name) else {
-            let registration = Registration { name: name.clone(), store, sequence, address: register.address };
+            let registration =
+                Registration { name: name.clone(), store, incarnation: None, sequence, address: register.address };
             if self.peers.get(&name).is_none_or(|peer| peer.given.is_empty()) {
                 out.push(Effect::Dial { name: name.clone(), address: registration.address.clone() });
             }
@@ -154,7 +155,7 @@ impl Coordinator {
         let peer = self.peers.entry(name.clone()).or_default();
         peer.state = PeerState::Greeting;
         peer.asked_for_rest = false;
-        self.send(&name, Order::Hello { name: name.clone() }, out);
+        self.send(&name, self.hello(&name), out);
     }
 
     pub(super) fn on_peer_disconnected(&mut self, name: &Name, out: &mut Effects) {

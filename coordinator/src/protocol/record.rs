@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use handfast_common::codec;
-use handfast_common::ids::{ContentHash, Epoch, Key, Name, Nonce, RecordNumber, StoreId, TxnId, Xid};
+use handfast_common::ids::{ContentHash, Epoch, Incarnation, Key, Name, Nonce, RecordNumber, StoreId, TxnId, Xid};
 use handfast_common::limits::MAX_BRANCHES;
 use handfast_common::outcome::BranchReads;
 
@@ -47,6 +47,27 @@ pub enum Record {
         /// Everything up to here began before it was over.
         upto: TxnId,
     },
+    /// What an operator did about a participant; forced before it has an effect, and kept for ever.
+    Operator {
+        /// What.
+        act: OperatorAct,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+}
+
+/// What an operator did.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum OperatorAct {
+    /// Took a participant out of the registry, in the same write that erases its entry.
+    Removed(Registration),
+    /// Let inquiries go on without it, in this epoch.
+    Released {
+        /// Which.
+        name: Name,
+        /// In which epoch.
+        epoch: Epoch,
+    },
 }
 
 /// A participant as the registry knows it.
@@ -56,6 +77,9 @@ pub struct Registration {
     pub name: Name,
     /// Its store; another store under this name is refused.
     pub store: StoreId,
+    /// The last start of it that was greeted: a store that does not remember it is a copy. Forced before the first
+    /// Prepare to that start.
+    pub incarnation: Option<Incarnation>,
     /// The highest store sequence heard of when this was written; a lower one later is a store gone back in time.
     pub sequence: u64,
     /// Where it was last heard of.
@@ -115,7 +139,7 @@ impl Record {
             Self::End { txn, .. } => Some(*txn),
             Self::Floor { floor, .. } => Some(*floor),
             Self::Tick { upto, .. } => Some(*upto),
-            Self::Epoch { .. } | Self::Participant(_) => None,
+            Self::Epoch { .. } | Self::Participant(_) | Self::Operator { .. } => None,
         }
     }
 
@@ -125,7 +149,12 @@ impl Record {
         match self {
             Self::Commit(commit) => commit.reads.iter().map(|reads| reads.reads.0.len()).sum(),
             Self::OnePhase(outcome) => outcome.reads.reads.0.len(),
-            Self::Epoch { .. } | Self::Participant(_) | Self::End { .. } | Self::Floor { .. } | Self::Tick { .. } => 0,
+            Self::Epoch { .. }
+            | Self::Participant(_)
+            | Self::End { .. }
+            | Self::Floor { .. }
+            | Self::Tick { .. }
+            | Self::Operator { .. } => 0,
         }
     }
 
@@ -140,6 +169,7 @@ impl Record {
             Self::OnePhase(_) => "OnePhase",
             Self::Floor { .. } => "Floor",
             Self::Tick { .. } => "Tick",
+            Self::Operator { .. } => "Operator",
         }
     }
 }

@@ -136,6 +136,7 @@ impl Coordinator {
                     None => Ok(()),
                 }
             }
+            Record::Operator { .. } => Ok(()),
             Record::Tick { number: tick, upto } => {
                 let grows = self.ticks.back().is_none_or(|(last, _, _)| *last < tick);
                 self.ticks.push_back((tick, upto, number));

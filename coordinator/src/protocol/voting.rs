@@ -1,7 +1,7 @@
 //! Phase one: Prepare, votes, Release, and the decision.
 
 use handfast_common::ids::{Name, TxnId, Xid};
-use handfast_common::messages::{Addressee, Identity, Member, Order, Prepare, ToParticipant, Told};
+use handfast_common::messages::{Addressee, Identity, Member, Order, Prepare, Task, ToParticipant, Told};
 use handfast_common::outcome::{Decision, Outcome, Reason, ReasonKind, Vote};
 
 use super::history::Ended;
@@ -51,7 +51,7 @@ impl Coordinator {
                 wait: transaction.wait,
                 coordinator: self.config.address.clone(),
                 members: members.to_vec(),
-                work: branch.work.take().unwrap_or_default(),
+                task: Task::Carried(branch.work.take().unwrap_or_default()),
             });
             let message = ToParticipant { from: stamp, order };
             out.push(Effect::Send { to: name.clone(), message });

@@ -118,6 +118,7 @@ pub async fn run(
 
     let listening = owner::Listening::bind(&options).await?;
     let mut config = options.machine.clone();
+    config.name = options.name.clone();
     config.address = listening.advertised.clone();
     let nonce = handfast_common::ids::Nonce(rand::random());
     let (machine, effects) = Coordinator::recover(config, identity, nonce, found.records, found.last_number)

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use handfast_common::ids::{ContentHash, Epoch, Name, RecordNumber};
-use handfast_common::messages::{BranchWork, Rejection, Submit, Told};
+use handfast_common::messages::{Begun, BranchWork, Located, Rejection, Submit, Told};
 use handfast_common::rpc::service::{
     CoordinatorServiceRequest as Request, CoordinatorServiceResponse as Response, ParticipantServiceResponse,
 };
@@ -45,10 +45,12 @@ enum Alarm {
     DrainOver,
 }
 
-/// Which of the two calls that are answered with `Told` a request was.
+/// Which of the calls that are answered with `Told` a request was.
 #[derive(Clone, Copy)]
 enum Asked {
     ToSubmit,
+    ToCommit,
+    ToRollBack,
     Otherwise,
 }
 
@@ -238,6 +240,32 @@ impl Owner {
             Request::Inquire { inquiry } => {
                 Input::DecisionInquired { reply: self.expect_reply(from, Asked::Otherwise), inquiry }
             }
+            Request::Begin { .. } if self.draining => {
+                let told = Told::Rejected(Rejection::Overloaded("this coordinator is shutting down".to_owned()));
+                return self.connections.respond(from.0, from.1, Ok(Response::Begin(Begun::Told(told))));
+            }
+            Request::Begin { begin } => {
+                Input::BeginRequested { reply: self.expect_reply(from, Asked::Otherwise), begin }
+            }
+            Request::Commit { commit } => {
+                Input::CommitRequested { reply: self.expect_reply(from, Asked::ToCommit), commit }
+            }
+            Request::Rollback { xid } => {
+                Input::RollbackRequested { reply: self.expect_reply(from, Asked::ToRollBack), xid }
+            }
+            Request::Enlist { enlist } => {
+                Input::BranchEnlisted { reply: self.expect_reply(from, Asked::Otherwise), enlist }
+            }
+            Request::Locate { name } => {
+                let located = Located { address: self.machine.address_of(&name), known: self.machine.some_names() };
+                return self.connections.respond(from.0, from.1, Ok(Response::Locate(located)));
+            }
+            Request::Registry {} => {
+                return self.connections.respond(from.0, from.1, Ok(Response::Registry(self.machine.registry())));
+            }
+            Request::OrderRegistry { order } => {
+                Input::RegistryOrdered { reply: self.expect_reply(from, Asked::Otherwise), order }
+            }
         };
         self.take_in(input);
     }
@@ -266,8 +294,14 @@ impl Owner {
             match effect {
                 Effect::Reply { to, told } => self.respond(to, |asked| match asked {
                     Asked::ToSubmit => Response::Submit(told),
+                    Asked::ToCommit => Response::Commit(told),
+                    Asked::ToRollBack => Response::Rollback(told),
                     Asked::Otherwise => Response::AskOutcome(told),
                 }),
+                Effect::ReplyBegun { to, begun } => self.respond(to, |_| Response::Begin(begun)),
+                Effect::ReplyEnlisted { to, answer } => self.respond(to, |_| Response::Enlist(answer)),
+                Effect::ReplyRegistry { to, answer } => self.respond(to, |_| Response::OrderRegistry(answer)),
+                Effect::Say { line } => tracing::warn!("{line}"),
                 Effect::ReplyRegistered { to, answer } => self.respond(to, |_| Response::Register(answer)),
                 Effect::ReplyInquiry { to, answer } => self.respond(to, |_| Response::Inquire(answer)),
                 Effect::Send { to, message } => self.peers.send(&to, message),

@@ -136,6 +136,7 @@ impl KvStore {
             lines: found.lines,
             prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
             done: found.done,
+            starts: Vec::new(),
         };
         let fatal = Arc::new(Fatal::new(on_fatal));
         let (report, receipts) = unbounded_channel();
@@ -217,6 +218,10 @@ async fn answered<F: Future>(answer: Option<F>) -> F::Output {
 }
 
 impl ResourceManager for KvStore {
+    async fn execute(&self, _work: Work) -> crate::resource::Execution {
+        pending().await
+    }
+
     fn prepare(&self, work: Work, record: Prepared) -> impl Future<Output = Vote> {
         answered(self.step(|State { engine, waiters, .. }| {
             let answer = waiters.votes.wait(work.xid);

@@ -22,7 +22,7 @@ pub(super) fn xid(n: u64) -> Xid {
 
 /// Work of transaction `n`, whose age is `n` too: smaller is older.
 pub(super) fn work(n: u64, operations: &[Operation]) -> Work {
-    Work { xid: xid(n), age: Age(n), payload: encode_operations(operations).unwrap() }
+    Work { xid: xid(n), age: Age(n), payload: Some(encode_operations(operations).unwrap()) }
 }
 
 pub(super) fn record(n: u64) -> Prepared {
@@ -42,6 +42,7 @@ pub(super) fn line(low: u64, except: &[u64]) -> Line {
     let mark = Mark { low: txn(low), except: except.iter().copied().map(txn).collect() };
     Line {
         log: LOG,
+        name: None,
         seen: Seen { epoch: Epoch(1), nonce: Nonce(7), decisions: low },
         mark: Some(mark),
         unproven: Vec::new(),

@@ -198,7 +198,7 @@ impl Context<'_> {
     /// Starts the work of a branch. The timer bounds the wait for locks and nothing after the record is handed over.
     pub(super) fn start(&mut self, order: PrepareOrder) -> State {
         let PrepareOrder { reply, age, wait, record, work } = order;
-        self.out.push(Effect::Prepare { age, record: record.clone(), work });
+        self.out.push(Effect::Prepare { age, record: record.clone(), work: Some(work) });
         self.timer(Timer::LockWait(self.xid), wait.min(self.config.lock_wait), false);
         State::Working(Work { record, waiting: vec![reply], cancelled: false, fate: Fate::Open })
     }
@@ -208,7 +208,7 @@ impl Context<'_> {
         let OnePhaseOrder { reply, age, wait, key, hash, work, elsewhere } = order;
         match elsewhere {
             Elsewhere::Nothing => {
-                self.out.push(Effect::CommitOnePhase { xid: self.xid, age, key, hash, work });
+                self.out.push(Effect::CommitOnePhase { xid: self.xid, age, key, hash, work: Some(work) });
                 self.timer(Timer::LockWait(self.xid), wait.min(self.config.lock_wait), false);
                 let (waiting, followers) = (vec![reply], std::collections::BTreeSet::new());
                 State::OnePhase(OnePhaseWork { key, hash, waiting, cancelled: false, followers })

@@ -124,7 +124,7 @@ impl Coordinator {
         let Some(entering) = &self.entering else { return };
         if self.forcing.is_none() && entering.draining.is_empty() {
             let unproven = entering.unproven.clone();
-            let line = Line { log, seen: entering.seen, mark: self.mark().cloned(), unproven };
+            let line = Line { log, name: None, seen: entering.seen, mark: self.mark().cloned(), unproven };
             out.push(Effect::ForceLine(line.clone()));
             self.forcing = Some(line);
         }
@@ -236,7 +236,7 @@ impl Participant {
             }
             unconfirmed.push(Unconfirmed { xid: *xid, key: done.key, hash: done.hash, reads: done.reads.clone() });
         }
-        Answer::Welcome(Welcome { seen, unconfirmed, complete })
+        Answer::Welcome(Welcome { seen, unconfirmed, complete, remembers: true })
     }
 
     pub(super) fn hear_clock(&mut self, age: Age) {

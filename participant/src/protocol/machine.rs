@@ -79,6 +79,11 @@ impl Participant {
             Input::BranchCommitted { xid, found } => self.feed(xid, Event::BranchCommitted { found }, out)?,
             Input::BranchAborted { xid } => self.feed(xid, Event::BranchAborted, out)?,
             Input::LineForced { log } => self.on_line_forced(log, out)?,
+            Input::OperationReceived { .. }
+            | Input::OperationEnded { .. }
+            | Input::EnlistAnswered { .. }
+            | Input::PeerInquired { .. }
+            | Input::PeerAnswered { .. } => {}
             Input::InquiryAnswered { xid, answer } => self.on_inquiry_answered(xid, answer, out)?,
             Input::CoordinatorLost { log } => self.on_coordinator_lost(log, out)?,
             Input::StampReceived(stamp) => self.on_stamp_received(&stamp, out)?,
@@ -135,6 +140,7 @@ impl Participant {
             Timer::LockWait(xid) => self.feed(xid, Event::LockWaitOver, out),
             Timer::ReadOnlyHold(xid) => self.feed(xid, Event::HoldOver, out),
             Timer::Inquire(xid) => self.feed(xid, Event::InquiryDue, out),
+            Timer::Enlist(_) => Ok(()),
         }
     }
 

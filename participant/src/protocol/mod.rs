@@ -31,7 +31,10 @@ pub use view::BranchView;
 use std::time::Duration;
 
 use handfast_common::ids::{Age, ContentHash, Key, LogId, Name, Xid};
-use handfast_common::messages::{Answer, InquiryAnswer, OnePhaseResult, Stamp, ToParticipant};
+use handfast_common::messages::{
+    Answer, Enlisted, Execute, ExecuteResult, Identity, InquiryAnswer, Member, OnePhaseResult, PeerAnswer, PeerInquiry,
+    Stamp, ToParticipant,
+};
 use handfast_common::outcome::{Payload, Reason, Vote};
 
 /// Whom to answer: the driver's token for a request, worth nothing after a restart.
@@ -79,6 +82,43 @@ pub enum Input {
         /// The coordinator's log.
         log: LogId,
     },
+    /// A client, or a service that was called under its transaction, asked for an operation.
+    OperationReceived {
+        /// Whom to answer.
+        reply: ReplyTo,
+        /// The operation.
+        execute: Execute,
+    },
+    /// The resource manager has ended an `Execute`.
+    OperationEnded {
+        /// The transaction.
+        xid: Xid,
+        /// What came of it.
+        execution: Execution,
+    },
+    /// The coordinator answered an `Enlist`.
+    EnlistAnswered {
+        /// The transaction.
+        xid: Xid,
+        /// What it said.
+        answer: Enlisted,
+    },
+    /// Another participant, in doubt, asked what is known here.
+    PeerInquired {
+        /// Whom to answer.
+        reply: ReplyTo,
+        /// What is asked.
+        inquiry: PeerInquiry,
+    },
+    /// Another participant answered.
+    PeerAnswered {
+        /// The transaction.
+        xid: Xid,
+        /// Who says so.
+        from: Identity,
+        /// What.
+        answer: PeerAnswer,
+    },
     /// The coordinator answered an inquiry.
     InquiryAnswered {
         /// The transaction.
@@ -97,6 +137,17 @@ pub enum Input {
     TimerFired(Timer),
 }
 
+/// What came of an operation of an open branch.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Execution {
+    /// Done, for this transaction only; its locks are held. With what it read.
+    Done(Payload),
+    /// It did nothing, and the branch is as it was before.
+    Failed(Reason),
+    /// The branch holds nothing any more and has no work.
+    Doomed(Reason),
+}
+
 /// What has to be carried out after one step, in this order.
 pub type Effects = Vec<Effect>;
 
@@ -110,14 +161,46 @@ pub enum Effect {
         /// With what.
         answer: Answer,
     },
+    /// Answer an operation. The driver adds who speaks.
+    ReplyExecuted {
+        /// Which request.
+        to: ReplyTo,
+        /// With what.
+        result: ExecuteResult,
+    },
+    /// Answer another participant. The driver adds who speaks.
+    ReplyPeer {
+        /// Which request.
+        to: ReplyTo,
+        /// With what.
+        answer: PeerAnswer,
+    },
+    /// Carry out one operation of an open branch; ends with `OperationEnded`. One at a time for each branch.
+    Execute {
+        /// The transaction.
+        xid: Xid,
+        /// Its age.
+        age: Age,
+        /// What to do.
+        work: Payload,
+    },
+    /// Tell the coordinator that this participant takes part. If it is lost, the machine asks again.
+    Enlist {
+        /// The transaction.
+        xid: Xid,
+        /// Where its coordinator is said to be.
+        coordinator: String,
+        /// Whether there was work since the last time.
+        active: bool,
+    },
     /// Do the work and prepare it; ends with `WorkPrepared`.
     Prepare {
         /// The transaction's age.
         age: Age,
         /// The protocol's part of the record to force.
         record: Prepared,
-        /// What to do.
-        work: Payload,
+        /// What to do; `None`: all of it was executed before.
+        work: Option<Payload>,
     },
     /// Do the work and commit it; ends with `OnePhaseEnded`.
     CommitOnePhase {
@@ -129,10 +212,10 @@ pub enum Effect {
         key: Key,
         /// What it stands for.
         hash: ContentHash,
-        /// What to do.
-        work: Payload,
+        /// What to do; `None`: all of it was executed before.
+        work: Option<Payload>,
     },
-    /// Work that still waits ends now, with No; work handed to the log goes on.
+    /// Work that still waits ends now, with No; an operation that waits ends as doomed; work handed to the log goes on.
     Cancel {
         /// The transaction.
         xid: Xid,
@@ -144,7 +227,8 @@ pub enum Effect {
         /// The transaction.
         xid: Xid,
     },
-    /// Undo a prepared branch; ends with `BranchAborted`.
+    /// Undo a branch, prepared or open; an operation of it that still runs ends as doomed before. Ends with
+    /// `BranchAborted`.
     Abort {
         /// The transaction.
         xid: Xid,
@@ -166,6 +250,20 @@ pub enum Effect {
         coordinator: String,
         /// All of its branches.
         members: Vec<Name>,
+    },
+    /// Ask another participant of a transaction in doubt. If it is lost, the machine asks again.
+    InquirePeer {
+        /// The transaction.
+        xid: Xid,
+        /// Whom, as the prepare record names it.
+        member: Member,
+    },
+    /// Say this to the operator, in the log.
+    Say {
+        /// The transaction.
+        xid: Xid,
+        /// One line.
+        line: String,
     },
     /// Start a timer; one of the same name that still runs is replaced, or two chains of inquiries would run side by
     /// side (f47). The driver adds jitter where `jitter` says so: retries must not march in step.
@@ -193,4 +291,6 @@ pub enum Timer {
     ReadOnlyHold(Xid),
     /// Time to ask about a branch in doubt.
     Inquire(Xid),
+    /// Time to enlist once more: the first time, or to tell that the branch is still worked in.
+    Enlist(Xid),
 }

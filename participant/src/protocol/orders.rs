@@ -1,7 +1,7 @@
 //! A coordinator's orders: whether they are for this participant, and what they mean for their branch.
 
 use handfast_common::ids::{ContentHash, Key, Xid};
-use handfast_common::messages::{Addressee, OnePhase, Order, Prepare, Refusal, Stamp, ToParticipant};
+use handfast_common::messages::{Addressee, OnePhase, Order, Prepare, Refusal, Stamp, Task, ToParticipant};
 use handfast_common::outcome::{Decision, Payload};
 
 use super::branch::State;
@@ -27,7 +27,7 @@ impl Participant {
             self.take_stamp(&from, true, out)?;
         }
         match order {
-            Order::Hello { name } => self.on_hello(reply, &name, &from, out),
+            Order::Hello { name, .. } => self.on_hello(reply, &name, &from, out),
             Order::Prepare(order) => self.on_prepare(reply, order, &from, out),
             Order::CommitOnePhase(order) => self.on_commit_one_phase(reply, order, out),
             Order::Release { xid, .. } => self.feed(xid, Event::Release(reply), out),
@@ -51,20 +51,22 @@ impl Participant {
     }
 
     fn on_prepare(&mut self, reply: ReplyTo, order: Prepare, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
-        let Prepare { to: _, xid, age, wait, coordinator, members, work } = order;
+        let Prepare { to: _, xid, age, wait, coordinator, members, task } = order;
         self.hear_clock(age);
+        let digest = task.digest();
+        let Task::Carried(work) = task else { return Ok(()) };
         // Whatever became of it, nothing below the mark runs again (t05).
         let Some(seen) = self.seen(from.log).filter(|_| !self.covers(xid)) else {
             refuse(reply, Refusal::BelowMark, out);
             return Ok(());
         };
-        let digest = ContentHash::of(&[&work.0]);
         let record = Prepared { xid, coordinator, seen, members, work: digest, reads: Payload::default() };
         self.feed(xid, Event::Prepare(PrepareOrder { reply, age, wait: wait.into(), record, work }), out)
     }
 
     fn on_commit_one_phase(&mut self, reply: ReplyTo, order: OnePhase, out: &mut Effects) -> Result<(), Illegal> {
-        let OnePhase { to: _, xid, age, wait, key, hash, work } = order;
+        let OnePhase { to: _, xid, age, wait, key, hash, task } = order;
+        let Task::Carried(work) = task else { return Ok(()) };
         self.hear_clock(age);
         if self.covers(xid) {
             refuse(reply, Refusal::BelowMark, out);

@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use handfast_common::codec;
-use handfast_common::ids::{ContentHash, Key, LogId, Xid};
+use handfast_common::ids::{ContentHash, Key, LogId, Name, Xid};
 use handfast_common::limits::MAX_BRANCHES;
-use handfast_common::messages::{MAX_UNPROVEN, Mark, Member, Seen};
+use handfast_common::messages::{KnownStart, MAX_UNPROVEN, Mark, Member, Seen};
 use handfast_common::outcome::Payload;
 
 /// The protocol's part of a prepare record. The resource manager adds locks and writes of its own and forces both as
@@ -53,6 +53,8 @@ pub struct OnePhaseDone {
 pub struct Line {
     /// Its log.
     pub log: LogId,
+    /// Its name: a coordinator of the same name with another log is another one, or was wiped.
+    pub name: Option<Name>,
     /// The highest epoch, nonce and decision sequence heard of.
     pub seen: Seen,
     /// Its low-water mark. Written in the same store transaction that trims the markers it covers.
@@ -72,4 +74,7 @@ pub struct Recovered {
     pub prepared: Vec<Prepared>,
     /// Branches that took effect and are not covered by a mark yet.
     pub done: Vec<Done>,
+    /// Earlier starts, the newest [`MAX_STARTS`](handfast_common::limits::MAX_STARTS) of them in order, each with the
+    /// store sequence that it came to.
+    pub starts: Vec<KnownStart>,
 }

@@ -71,7 +71,8 @@ fn lines(found: Vec<Line>, prepared: &[Prepared]) -> Result<BTreeMap<LogId, Line
     }
     for record in prepared {
         let log = record.xid.log;
-        let line = lines.entry(log).or_insert(Line { log, seen: record.seen, mark: None, unproven: Vec::new() });
+        let line =
+            lines.entry(log).or_insert(Line { log, name: None, seen: record.seen, mark: None, unproven: Vec::new() });
         line.seen = later(line.seen, record)?;
     }
     Ok(lines)

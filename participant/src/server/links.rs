@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use handfast_common::ids::{LogId, Xid};
-use handfast_common::messages::{Inquiry, Register};
+use handfast_common::messages::{Enlist, Inquiry, Register};
 use handfast_common::rpc::service::{CoordinatorServiceRequest as Request, CoordinatorServiceResponse};
 use handfast_common::rpc::{Hello, Peer, PeerEvent, Role, Versions};
 
@@ -23,6 +23,7 @@ const MAX_LINKS: usize = 256;
 pub(super) enum Call {
     Register,
     Inquire(Xid),
+    Enlist(Xid),
 }
 
 /// What a coordinator's link tells.
@@ -111,9 +112,18 @@ impl Links {
     /// Asks the coordinator whose log it is, wherever it is connected from; else at the address of the prepare record.
     /// With no connection the question is lost, and asked again later.
     pub(super) fn inquire(&mut self, xid: Xid, hint: &str, inquiry: Inquiry) {
+        self.call(xid, hint, Call::Inquire(xid), Request::Inquire { inquiry });
+    }
+
+    /// Enlists at the coordinator whose log it is, on the same terms.
+    pub(super) fn enlist(&mut self, xid: Xid, hint: &str, enlist: Enlist) {
+        self.call(xid, hint, Call::Enlist(xid), Request::Enlist { enlist });
+    }
+
+    fn call(&mut self, xid: Xid, hint: &str, call: Call, request: Request) {
         let connected = self.links.values().find(|link| link.log == Some(xid.log));
         if let Some(link) = connected {
-            link.peer.send(Call::Inquire(xid), Request::Inquire { inquiry }, CALL_TIMEOUT);
+            link.peer.send(call, request, CALL_TIMEOUT);
         } else {
             self.keep(hint, false);
         }

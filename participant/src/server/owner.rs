@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use handfast_common::ids::LogId;
 use handfast_common::limits::REGISTER_EVERY;
-use handfast_common::messages::{FromParticipant, Identity, Inquiry, Register, Registered};
+use handfast_common::messages::{Enlist, Executed, FromParticipant, Identity, Inquiry, PeerTold, Register, Registered};
 use handfast_common::outcome::Vote;
 use handfast_common::rpc::service::{
     CoordinatorServiceResponse, ParticipantServiceRequest as Request, ParticipantServiceResponse as Response,
@@ -207,10 +207,16 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
             }
             Wire::Request { connection, request, body, .. } => match body {
                 Request::Deliver { message } => {
-                    self.last_reply += 1;
-                    let reply = ReplyTo(self.last_reply);
-                    self.requests.insert(reply, (connection, request));
+                    let reply = self.expect_reply(connection, request);
                     self.facts.push_back(Input::OrderReceived { reply, message });
+                }
+                Request::Execute { execute } => {
+                    let reply = self.expect_reply(connection, request);
+                    self.facts.push_back(Input::OperationReceived { reply, execute });
+                }
+                Request::AskPeer { inquiry } => {
+                    let reply = self.expect_reply(connection, request);
+                    self.facts.push_back(Input::PeerInquired { reply, inquiry });
                 }
                 Request::List { page } => {
                     let answer = Response::List(listing::page(&self.machine, &self.config.name, &self.doubts, &page));
@@ -222,6 +228,19 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                     self.connections.respond(connection, request, answer);
                 }
             },
+        }
+    }
+
+    fn expect_reply(&mut self, connection: ConnectionId, request: RequestId) -> ReplyTo {
+        self.last_reply += 1;
+        let reply = ReplyTo(self.last_reply);
+        self.requests.insert(reply, (connection, request));
+        reply
+    }
+
+    fn respond(&mut self, to: ReplyTo, response: impl FnOnce(Identity) -> Response) {
+        if let Some((connection, request)) = self.requests.remove(&to) {
+            self.connections.respond(connection, request, Ok(response(self.identity())));
         }
     }
 
@@ -264,6 +283,9 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
             (Call::Inquire(xid), CoordinatorServiceResponse::Inquire(answer)) => {
                 self.facts.push_back(Input::InquiryAnswered { xid, answer });
             }
+            (Call::Enlist(xid), CoordinatorServiceResponse::Enlist(answer)) => {
+                self.facts.push_back(Input::EnlistAnswered { xid, answer });
+            }
             (call, _) => tracing::warn!(address, ?call, "an answer to another question"),
         }
     }
@@ -305,11 +327,26 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
         for effect in effects {
             match effect {
                 Effect::Reply { to, answer } => {
-                    if let Some((connection, request)) = self.requests.remove(&to) {
-                        let message = FromParticipant { from: self.identity(), answer };
-                        self.connections.respond(connection, request, Ok(Response::Deliver(message)));
-                    }
+                    self.respond(to, |from| Response::Deliver(FromParticipant { from, answer }));
                 }
+                Effect::ReplyExecuted { to, result } => {
+                    self.respond(to, |from| Response::Execute(Executed { from, result }));
+                }
+                Effect::ReplyPeer { to, answer } => {
+                    self.respond(to, |from| Response::AskPeer(PeerTold { from, answer }));
+                }
+                Effect::Execute { xid, age, work } => {
+                    let work = Work { xid, age, payload: Some(work) };
+                    self.start(
+                        |store| async move { Input::OperationEnded { xid, execution: store.execute(work).await } },
+                    );
+                }
+                Effect::Enlist { xid, coordinator, active } => {
+                    let enlist = Enlist { from: self.identity(), xid, active };
+                    self.links.enlist(xid, &coordinator, enlist);
+                }
+                Effect::InquirePeer { .. } => {}
+                Effect::Say { xid, line } => tracing::warn!(txn = %xid.txn, "{line}"),
                 Effect::Prepare { age, record, work } => {
                     let xid = record.xid;
                     let work = Work { xid, age, payload: work };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use handfast_common::ids::{Key, Name, Ticket};
+use handfast_common::ids::{Age, Key, Name, Ticket};
 use handfast_common::messages::{AskOutcome, BranchWork, Micros, Rejection, Submit, Told};
 use handfast_common::outcome::Outcome;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ impl Clients {
             .iter()
             .map(|(name, wish)| BranchWork { participant: name.clone(), work: wish.payload(key) })
             .collect();
-        let request = Submit { key, ticket, age: None, wait: Micros(5_000_000), branches };
+        let request = Submit { key, ticket, age: None, clock: Age(0), wait: Micros(5_000_000), branches };
         self.wanted.insert(key, Wanted { request, wishes, known: Known::Open });
         key
     }

@@ -1,7 +1,7 @@
 //! A copy of the coordinator's folder that ran once and was heard by one participant (t08b): whatever is lost then, the
 //! original never gives that participant an order, and stops again and again.
 
-use handfast_common::ids::{Age, Epoch, Nonce, TxnId};
+use handfast_common::ids::{Age, Epoch, Name, Nonce, TxnId};
 use handfast_common::messages::{Mark, Order, Stamp, ToParticipant};
 use handfast_participant::protocol as p;
 
@@ -61,7 +61,8 @@ impl World {
             let name = self.participants[HEARER].name();
             self.events += 1;
             let reply = p::ReplyTo(self.events);
-            let message = ToParticipant { from, order: Order::Hello { name } };
+            let coordinator = Name::new("coordinator").expect("a plain name");
+            let message = ToParticipant { from, order: Order::Hello { name, coordinator, known: None } };
             self.participate(HEARER, p::Input::OrderReceived { reply, message });
             let now = self.now;
             self.until(now + 50 * MS);

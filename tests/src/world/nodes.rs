@@ -204,6 +204,10 @@ impl World {
                         self.at(0, Event::Break(n, connection));
                     }
                 }
+                c::Effect::ReplyBegun { .. }
+                | c::Effect::ReplyEnlisted { .. }
+                | c::Effect::ReplyRegistry { .. }
+                | c::Effect::Say { .. } => {}
                 c::Effect::Stop { why } => return self.on_stop(&why),
             }
         }

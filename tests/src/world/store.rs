@@ -100,12 +100,12 @@ impl Store {
     pub fn take(&mut self, effect: Effect) -> (Next, Option<Input>) {
         match effect {
             Effect::Prepare { record, work, .. } => {
-                let xid = record.xid;
+                let (xid, work) = (record.xid, work.unwrap_or_default());
                 assert!(self.working.insert(xid, Work::Prepare(record, work)).is_none(), "{xid:?} is prepared twice");
                 (Next::Working(xid), None)
             }
             Effect::CommitOnePhase { xid, key, hash, work, .. } => {
-                let work = Work::OnePhase(xid, key, hash, work);
+                let work = Work::OnePhase(xid, key, hash, work.unwrap_or_default());
                 assert!(self.working.insert(xid, work).is_none(), "{xid:?} runs twice");
                 (Next::Working(xid), None)
             }
@@ -117,6 +117,12 @@ impl Store {
             Effect::ForceLine(line) => self.write(Write::Force(line)),
             Effect::NoteLine(line) => self.write(Write::Note(line)),
             Effect::Release { .. }
+            | Effect::Execute { .. }
+            | Effect::Enlist { .. }
+            | Effect::InquirePeer { .. }
+            | Effect::Say { .. }
+            | Effect::ReplyExecuted { .. }
+            | Effect::ReplyPeer { .. }
             | Effect::Reply { .. }
             | Effect::Inquire { .. }
             | Effect::SetTimer { .. }
@@ -216,6 +222,7 @@ impl Store {
             lines: self.disk.line.iter().cloned().collect(),
             prepared: self.disk.prepared.values().map(|(record, _)| record.clone()).collect(),
             done: self.disk.done.values().cloned().collect(),
+            starts: Vec::new(),
         }
     }
 }

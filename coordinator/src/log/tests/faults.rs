@@ -111,7 +111,10 @@ impl Node {
 
     fn greet(&mut self, n: u64) {
         self.step(Input::PeerConnected { name: identity(n).name });
-        self.hear(n, Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true }));
+        self.hear(
+            n,
+            Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true }),
+        );
     }
 
     fn inquire(&mut self, n: u64, xid: Xid) -> InquiryAnswer {
@@ -165,7 +168,7 @@ fn run_into_the_failure(node: &mut Node) -> (Xid, Ticket) {
     let ticket = Ticket { log, epoch, nonce, sequence };
     let work = |n| BranchWork { participant: identity(n).name, work: Payload(b"work".to_vec()) };
     let branches = vec![work(1), work(2)];
-    let request = Submit { key: KEY, ticket, age: None, wait: Micros(1_000_000), branches };
+    let request = Submit { key: KEY, ticket, age: None, clock: Age(0), wait: Micros(1_000_000), branches };
     node.step(Input::TransactionSubmitted { reply: ReplyTo(7), request, hash: ContentHash([1; 32]) });
     let xid = Xid { log, txn: TxnId::new(log, epoch, sequence + 1, nonce), nonce };
     for n in 1..=2 {

@@ -96,6 +96,10 @@ impl Bench {
                 }
                 Effect::ReplyInquiry { answer: InquiryAnswer::Decided(Decision::Commit), .. }
                 | Effect::Reply { .. }
+                | Effect::ReplyBegun { .. }
+                | Effect::ReplyEnlisted { .. }
+                | Effect::ReplyRegistry { .. }
+                | Effect::Say { .. }
                 | Effect::ReplyRegistered { .. }
                 | Effect::ReplyInquiry { .. }
                 | Effect::SetTimer { .. }
@@ -121,7 +125,11 @@ impl Bench {
         let decisions = forced.map(|(_, record, _)| match record {
             Record::Commit(commit) => commit.decision,
             Record::Epoch { decisions, .. } | Record::Floor { decisions, .. } => *decisions,
-            Record::Participant(_) | Record::End { .. } | Record::OnePhase(_) | Record::Tick { .. } => 0,
+            Record::Participant(_)
+            | Record::End { .. }
+            | Record::OnePhase(_)
+            | Record::Tick { .. }
+            | Record::Operator { .. } => 0,
         });
         decisions.max().unwrap_or(0)
     }
@@ -146,7 +154,10 @@ impl Bench {
     }
 
     pub(super) fn welcome(&mut self, n: u64) -> Vec<Effect> {
-        self.answer(n, Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true }))
+        self.answer(
+            n,
+            Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true }),
+        )
     }
 
     pub(super) fn vote(&mut self, n: u64, t: u64, vote: Vote) -> Vec<Effect> {
@@ -176,7 +187,7 @@ impl Bench {
         let branches =
             participants.iter().map(|n| BranchWork { participant: name(*n), work: payload("work") }).collect();
         let ticket = ticket(self.epoch, self.machine.standing().3);
-        Submit { key: key(k), ticket, age: None, wait: Micros(5_000_000), branches }
+        Submit { key: key(k), ticket, age: None, clock: Age(0), wait: Micros(5_000_000), branches }
     }
 
     /// Submits transaction `k` with key and hash `k`; waits as `ReplyTo(k)`.

@@ -8,7 +8,12 @@ use super::*;
 fn welcomed(bench: &mut Bench, n: u64, seen: Option<Seen>) -> Vec<Effect> {
     bench.answer(
         n,
-        Answer::Welcome(Welcome { seen: seen.into_iter().collect(), unconfirmed: Vec::new(), complete: true }),
+        Answer::Welcome(Welcome {
+            seen: seen.into_iter().collect(),
+            unconfirmed: Vec::new(),
+            complete: true,
+            remembers: true,
+        }),
     )
 }
 
@@ -17,11 +22,11 @@ pub(super) fn report(xid: Xid, k: u64) -> Unconfirmed {
 }
 
 pub(super) fn listed(bench: &mut Bench, n: u64, unconfirmed: Vec<Unconfirmed>, complete: bool) -> Vec<Effect> {
-    bench.answer(n, Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed, complete }))
+    bench.answer(n, Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed, complete, remembers: true }))
 }
 
 fn hello(n: u64, from: Stamp) -> Effect {
-    send(n, from, Order::Hello { name: name(n) })
+    send(n, from, Order::Hello { name: name(n), coordinator: own_name(), known: None })
 }
 
 fn seen(epoch: u64, decisions: u64) -> Seen {
@@ -183,7 +188,7 @@ fn t08b_a_lost_welcome_does_not_hide_a_foreign_epoch() {
             bench.disconnect(1);
         }
         bench.connect(1);
-        let welcome = Welcome { seen: told.clone(), unconfirmed: Vec::new(), complete: true };
+        let welcome = Welcome { seen: told.clone(), unconfirmed: Vec::new(), complete: true, remembers: true };
         let effects = bench.answer(1, Answer::Welcome(welcome));
         assert_eq!(is_stop(&effects), stops, "{told:?}: {effects:?}");
         // No order goes out before the whole list is accepted.

@@ -29,7 +29,7 @@ use handfast_common::ids::{
 };
 use handfast_common::messages::{
     Addressee, Answer, AskOutcome, BranchWork, FromParticipant, Identity, Inquiry, InquiryAnswer, Mark, Member, Micros,
-    Order, Prepare, Register, Stamp, Submit, ToParticipant, Told, Welcome,
+    Order, Prepare, Register, Stamp, Submit, Task, ToParticipant, Told, Welcome,
 };
 use handfast_common::outcome::{BranchReads, Decision, Outcome, Payload, Reason, ReasonKind, Vote};
 use uuid::Uuid;
@@ -38,6 +38,11 @@ use self::bench::{Bench, Player};
 use super::{Commit, Config, Coordinator, Effect, Input, Numbered, Record, ReplyTo, Timer, Updating};
 
 const LOG: LogId = LogId(Uuid::from_u128(0x1060_0001));
+
+/// The coordinator's own name.
+fn own_name() -> Name {
+    Name::new("coordinator").expect("a plain name")
+}
 
 fn name(n: u64) -> Name {
     Name::new(format!("p{n}")).expect("a plain name")
@@ -155,7 +160,7 @@ fn prepare(bench: &Bench, n: u64, t: u64, age: u64, members: &[u64], from: Stamp
         wait: Micros(2_000_000),
         coordinator: String::new(),
         members,
-        work: payload("work"),
+        task: Task::Carried(payload("work")),
     });
     send(n, from, order)
 }

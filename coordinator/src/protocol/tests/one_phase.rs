@@ -40,7 +40,7 @@ fn one_branch_takes_two_messages_one_lazy_record_and_no_forced_one() {
         wait: Micros(2_000_000),
         key: key(1),
         hash: hash(1),
-        work: payload("work"),
+        task: Task::Carried(payload("work")),
     });
     let from = bench.stamp(0, txn(1), 1);
     assert_eq!(

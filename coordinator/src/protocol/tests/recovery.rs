@@ -8,7 +8,13 @@ fn epoch(epoch: u64, decisions: u64) -> Record {
 }
 
 fn participant(n: u64) -> Record {
-    Record::Participant(Registration { name: name(n), store: store(n), sequence: 0, address: String::new() })
+    Record::Participant(Registration {
+        name: name(n),
+        store: store(n),
+        incarnation: None,
+        sequence: 0,
+        address: String::new(),
+    })
 }
 
 fn end(t: u64, acknowledged: &[u64]) -> Record {

@@ -11,7 +11,13 @@ fn register(bench: &mut Bench, n: u64, address: &str) -> Vec<Effect> {
 }
 
 fn registration(n: u64, sequence: u64, address: &str) -> Record {
-    Record::Participant(Registration { name: name(n), store: store(n), sequence, address: address.into() })
+    Record::Participant(Registration {
+        name: name(n),
+        store: store(n),
+        incarnation: None,
+        sequence,
+        address: address.into(),
+    })
 }
 
 fn newcomer(bench: &mut Bench, n: u64) {
@@ -126,7 +132,7 @@ fn whoever_answers_with_another_name_is_not_talked_to() {
     bench.connect(2);
     let message = FromParticipant {
         from: bench.identity(1),
-        answer: Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true }),
+        answer: Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true }),
     };
     let why = "dialled 'p2', 'p1' answered: check the address".to_owned();
     assert_eq!(

@@ -80,6 +80,7 @@ fn trimming_is_one_write_and_the_registry_comes_first() {
         Record::Participant(crate::protocol::Registration {
             name: name(n),
             store: store(n),
+            incarnation: None,
             sequence,
             address: format!("host:{n}"),
         })

@@ -18,7 +18,8 @@ use crate::resource::Work;
 impl<V: View> Engine<V> {
     pub(super) fn begin(&mut self, work: &Work, then: Then) -> Result<(), StorageError> {
         let xid = work.xid;
-        match decode_operations(&work.payload) {
+        let payload = work.payload.as_ref().expect("one-shot work rides on its order");
+        match decode_operations(payload) {
             Ok(operations) => {
                 let locks = locks_of(&operations).into_iter().map(|(key, mode)| (key.to_owned(), mode)).collect();
                 let waiting = Waiting { age: work.age, operations, locks, held: 0, then };

@@ -204,7 +204,7 @@ impl World {
                 txn.over = true;
             }
             Answer::OnePhaseEnded { xid, .. } => self.txn(xid).over = true,
-            Answer::Welcome(Welcome { seen, unconfirmed, complete }) => {
+            Answer::Welcome(Welcome { seen, unconfirmed, complete, .. }) => {
                 // t08b: whatever was seen since one was heard, however many were lost.
                 for epoch in self.entered.range(self.welcomed..Epoch(self.epoch)) {
                     assert!(seen.iter().any(|seen| seen.epoch == *epoch), "{epoch:?} was seen and is not told");

@@ -11,7 +11,7 @@ pub(super) fn welcome(seen: &[Seen], done: &[(Xid, OnePhaseDone)]) -> Answer {
         .cloned()
         .map(|(xid, done)| Unconfirmed { xid, key: done.key, hash: done.hash, reads: done.reads })
         .collect();
-    Answer::Welcome(Welcome { seen: seen.to_vec(), unconfirmed, complete: true })
+    Answer::Welcome(Welcome { seen: seen.to_vec(), unconfirmed, complete: true, remembers: true })
 }
 
 fn forced(p: &mut Participant) -> Effects {
@@ -35,11 +35,11 @@ fn first_contact_is_by_hello_only_and_answered_after_the_force() {
         assert_eq!(say(&mut p, 1, &stamp(1), order), vec![refused(1, Refusal::HelloFirst)]);
     }
     assert_eq!(p.step(Input::StampReceived(stamp(1))), vec![]);
-    let wrong = Order::Hello { name: name("bank-b") };
+    let wrong = Order::Hello { name: name("bank-b"), coordinator: name("coordinator"), known: None };
     assert_eq!(say(&mut p, 2, &stamp(1), wrong), vec![refused(2, Refusal::WrongAddressee)]);
     assert_eq!(
         say(&mut p, 3, &stamp(1), hello()),
-        vec![Effect::ForceLine(Line { log: LOG, seen: seen(1), mark: None, unproven: vec![] })]
+        vec![Effect::ForceLine(Line { log: LOG, name: None, seen: seen(1), mark: None, unproven: vec![] })]
     );
     assert_eq!(say(&mut p, 4, &stamp(1), prepare(xid(1))), vec![refused(4, Refusal::HelloFirst)]);
     assert_eq!(say(&mut p, 5, &stamp(1), hello()), vec![]);

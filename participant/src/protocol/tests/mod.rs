@@ -17,7 +17,7 @@ use std::time::Duration;
 use handfast_common::ids::{Age, ContentHash, Epoch, Incarnation, Key, LogId, Name, Nonce, StoreId, TxnId, Xid};
 use handfast_common::limits::LOCK_WAIT;
 use handfast_common::messages::{
-    Addressee, Answer, Mark, Member, Micros, OnePhase, OnePhaseResult, Order, Prepare, Refusal, Seen, Stamp,
+    Addressee, Answer, Mark, Member, Micros, OnePhase, OnePhaseResult, Order, Prepare, Refusal, Seen, Stamp, Task,
     ToParticipant,
 };
 use handfast_common::outcome::{Decision, Payload, Reason, ReasonKind, Vote};
@@ -63,7 +63,7 @@ fn seen(epoch: u64) -> Seen {
 }
 
 fn line(epoch: u64) -> Line {
-    Line { log: LOG, seen: seen(epoch), mark: Some(mark(0)), unproven: vec![] }
+    Line { log: LOG, name: None, seen: seen(epoch), mark: Some(mark(0)), unproven: vec![] }
 }
 
 fn payload(text: &str) -> Payload {
@@ -102,7 +102,7 @@ fn prepare_with(xid: Xid, work: &str) -> Order {
         wait: Micros(200_000),
         coordinator: "host:7117".into(),
         members: members(),
-        work: payload(work),
+        task: Task::Carried(payload(work)),
     })
 }
 
@@ -138,7 +138,7 @@ fn one_phase(xid: Xid, k: u128) -> Order {
         wait: Micros(60_000_000),
         key: key(k),
         hash: digest("request"),
-        work: payload("work"),
+        task: Task::Carried(payload("work")),
     })
 }
 
@@ -147,7 +147,7 @@ fn ask(xid: Xid) -> Order {
 }
 
 fn hello() -> Order {
-    Order::Hello { name: name("bank-a") }
+    Order::Hello { name: name("bank-a"), coordinator: name("coordinator"), known: None }
 }
 
 fn no(kind: ReasonKind) -> Reason {
@@ -185,14 +185,14 @@ fn inquire(xid: Xid) -> Effect {
 /// The effects of a fresh Prepare of `work`.
 fn started(xid: Xid) -> Effects {
     vec![
-        Effect::Prepare { age: Age(3), record: record(xid, ""), work: payload("work") },
+        Effect::Prepare { age: Age(3), record: record(xid, ""), work: Some(payload("work")) },
         timer(Timer::LockWait(xid), Duration::from_millis(200), false),
     ]
 }
 
 fn started_one_phase(xid: Xid, k: u128) -> Effects {
     vec![
-        Effect::CommitOnePhase { xid, age: Age(3), key: key(k), hash: digest("request"), work: payload("work") },
+        Effect::CommitOnePhase { xid, age: Age(3), key: key(k), hash: digest("request"), work: Some(payload("work")) },
         timer(Timer::LockWait(xid), LOCK_WAIT, false),
     ]
 }

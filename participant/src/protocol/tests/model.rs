@@ -73,7 +73,16 @@ impl Model {
             Effect::Release { xid } => assert!(self.held.remove(&xid), "release of {xid:?}, which holds nothing"),
             Effect::ForceLine(line) => self.jobs.push(Job::Force(line)),
             Effect::NoteLine(line) => self.noted = Some(line),
-            Effect::Reply { .. } | Effect::Inquire { .. } | Effect::SetTimer { .. } | Effect::Stop { .. } => {
+            Effect::Reply { .. }
+            | Effect::ReplyExecuted { .. }
+            | Effect::ReplyPeer { .. }
+            | Effect::Execute { .. }
+            | Effect::Enlist { .. }
+            | Effect::InquirePeer { .. }
+            | Effect::Say { .. }
+            | Effect::Inquire { .. }
+            | Effect::SetTimer { .. }
+            | Effect::Stop { .. } => {
                 return false;
             }
         }
@@ -196,6 +205,7 @@ impl Model {
             lines: self.disk.line.clone().into_iter().collect(),
             prepared: self.disk.prepared.values().cloned().collect(),
             done: self.disk.done.values().cloned().collect(),
+            starts: Vec::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ fn what_was_prepared_is_in_doubt_again_and_asks_soon() {
         lines: vec![line(1)],
         prepared: vec![record(xid(1), "reads")],
         done: vec![two_phase(2), Done { xid: xid(3), one_phase: Some(done(5, "r")) }],
+        starts: vec![],
     };
     let (mut p, out) = recover(found).unwrap();
     assert_eq!(out, vec![timer(Timer::Inquire(xid(1)), Duration::from_millis(100), true)]);
@@ -38,6 +39,7 @@ fn t14_a_prepared_branch_below_the_stored_mark_is_still_in_doubt() {
         lines: vec![Line { mark: Some(mark(9)), ..line(1) }],
         prepared: vec![record(xid(1), "")],
         done: vec![two_phase(2)],
+        starts: vec![],
     };
     let (p, _) = recover(found).unwrap();
     assert_eq!(p.branches().map(|branch| (branch.xid, branch.state)).collect::<Vec<_>>(), [(xid(1), "in-doubt")]);
@@ -75,7 +77,7 @@ fn records_that_exclude_each_other_are_refused_below_the_mark_too() {
     for (prepared, done, error) in cases {
         for mark in [mark(0), mark(9)] {
             let lines = vec![Line { mark: Some(mark), ..line(1) }];
-            let found = Recovered { lines, prepared: prepared.clone(), done: done.clone() };
+            let found = Recovered { lines, prepared: prepared.clone(), done: done.clone(), starts: vec![] };
             assert_eq!(recover(found), Err(error.clone()));
         }
     }
@@ -106,7 +108,7 @@ fn f12_recovery_at_every_point_of_prepare_ends_nothing_by_itself() {
 
     // Killed after: in doubt, again and again, until somebody says how it ends.
     for _ in 0..3 {
-        let found = Recovered { lines: vec![line(1)], prepared: vec![record(x, "")], done: vec![] };
+        let found = Recovered { lines: vec![line(1)], prepared: vec![record(x, "")], done: vec![], starts: vec![] };
         let (mut p, out) = Participant::recover(config.clone(), found).unwrap();
         assert_eq!(out, vec![timer(Timer::Inquire(x), Duration::from_millis(100), true)]);
         assert_eq!(state(&p, x), Some("in-doubt"));

@@ -31,7 +31,7 @@ fn what_was_heard_goes_with_the_order_and_into_the_record() {
         say(&mut p, 1, &from, prepare(x)),
         vec![
             Effect::NoteLine(Line { seen, ..line(1) }),
-            Effect::Prepare { age: Age(3), record: Prepared { seen, ..record(x, "") }, work: payload("work") },
+            Effect::Prepare { age: Age(3), record: Prepared { seen, ..record(x, "") }, work: Some(payload("work")) },
             timer(Timer::LockWait(x), Duration::from_millis(200), false),
         ]
     );
