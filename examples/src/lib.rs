@@ -1,1 +1,5 @@
-//! The examples are the `.rs` files beside this folder; run one with `cargo run -p handfast-examples --example NAME`.
+//! What the examples share; they are the `.rs` files beside this folder. Run one with
+//! `cargo run -p handfast-examples --example NAME`.
+
+pub mod servers;
+pub mod wire;
