@@ -14,7 +14,7 @@ use crate::kv::record::{Stored, Write};
 use crate::kv::testing::{
     HASH, LOG, add, add_within, check, delete, get, int, key, line, put, reads, record, text, txn, work, xid,
 };
-use crate::protocol::OnePhaseDone;
+use crate::protocol::{OnePhaseDone, Prepared};
 
 mod bank;
 mod pages;
