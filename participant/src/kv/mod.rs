@@ -136,7 +136,7 @@ impl KvStore {
             lines: found.lines,
             prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
             done: found.done,
-            starts: Vec::new(),
+            starts: found.starts,
         };
         let fatal = Arc::new(Fatal::new(on_fatal));
         let (report, receipts) = unbounded_channel();

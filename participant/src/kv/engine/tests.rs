@@ -60,6 +60,7 @@ impl Disk {
             lines: self.lines.values().cloned().collect(),
             prepared: self.prepared.values().cloned().collect(),
             done: self.done.values().cloned().collect(),
+            starts: Vec::new(),
         }
     }
 }
