@@ -17,6 +17,7 @@ use crate::kv::testing::{
 use crate::protocol::{OnePhaseDone, Prepared};
 
 mod bank;
+mod open;
 mod pages;
 
 #[derive(Clone, Debug, Default, PartialEq)]
