@@ -17,6 +17,7 @@ use crate::kv::testing::{
 use crate::protocol::{OnePhaseDone, Prepared};
 
 mod bank;
+mod interleaved;
 mod open;
 mod pages;
 
