@@ -68,7 +68,7 @@
 //!   ticket of its report ask again, at any later time: [`Client::outcome`].
 //!
 //! # Futures that are dropped
-//! A call may be dropped at any await. A `submit` goes on. A transaction that was begun is rolled back with its last
+//! A call may be dropped at any await. A `submit` may have its effect all the same. A transaction that was begun is rolled back with its last
 //! handle; a commit that was called is finished. An operation whose answer nobody waited for may have been carried out
 //! or not: its transaction is not committed any more.
 //!

@@ -105,35 +105,53 @@ where
         self.pick_of(self.links.iter().collect(), log, latest).await
     }
 
-    /// The first of these that has a connection; if none has, they are dialled one after the other.
+    /// A connection to any of them, trying each once.
+    ///
+    /// # Errors
+    /// Why each address was of no use.
+    pub(crate) async fn try_once(&self, latest: Instant) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
+        let order: Vec<_> = self.links.iter().collect();
+        self.round(&order, None, latest).await
+    }
+
     async fn pick_of(
         &self,
         order: Vec<&Arc<Link<Req, Resp>>>,
         log: Option<LogId>,
         latest: Instant,
     ) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
-        let fits = |live: &Live<Req, Resp>| log.is_none_or(|log| live.log() == log);
         loop {
-            let found = order.iter().position(|link| link.live().is_some_and(|live| fits(&live)));
-            if let Some(live) = found.and_then(|at| order[at].live()) {
-                // They would have been preferred: when they are back, they shall be.
-                order.iter().take(found.unwrap_or(0)).for_each(|link| link.revive());
-                return Ok(live);
-            }
-            let mut unreached = Vec::with_capacity(order.len());
-            for link in &order {
-                match timeout_at(latest, link.get()).await {
-                    Ok(Ok(live)) if fits(&live) => return Ok(live),
-                    Ok(Ok(live)) => unreached.push(link.other_log(&live, log)),
-                    Ok(Err(why)) => unreached.push(why),
-                    Err(_) => unreached.push(link.no_time()),
-                }
-            }
-            let why = NoCoordinator(unreached);
-            if why.is_hopeless() || Instant::now() >= latest {
-                return Err(why);
+            match self.round(&order, log, latest).await {
+                Err(why) if !why.is_hopeless() && Instant::now() < latest => {}
+                ended => return ended,
             }
         }
+    }
+
+    /// The first of these that has a connection; if none has, they are dialled one after the other.
+    async fn round(
+        &self,
+        order: &[&Arc<Link<Req, Resp>>],
+        log: Option<LogId>,
+        latest: Instant,
+    ) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
+        let fits = |live: &Live<Req, Resp>| log.is_none_or(|log| live.log() == log);
+        let found = order.iter().position(|link| link.live().is_some_and(|live| fits(&live)));
+        if let Some(live) = found.and_then(|at| order[at].live()) {
+            // They would have been preferred: when they are back, they shall be.
+            order.iter().take(found.unwrap_or(0)).for_each(|link| link.revive());
+            return Ok(live);
+        }
+        let mut unreached = Vec::with_capacity(order.len());
+        for link in order {
+            match timeout_at(latest, link.get()).await {
+                Ok(Ok(live)) if fits(&live) => return Ok(live),
+                Ok(Ok(live)) => unreached.push(link.other_log(&live, log)),
+                Ok(Err(why)) => unreached.push(why),
+                Err(_) => unreached.push(link.no_time()),
+            }
+        }
+        Err(NoCoordinator(unreached))
     }
 
     /// The same for a key that has no ticket yet: whichever is its turn.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use handfast_common::ids::{LogId, Name};
 use handfast_common::messages::Located;
@@ -43,8 +42,6 @@ pub(crate) enum NoWay {
 
 /// Most places remembered; beyond it all are asked for anew.
 const MAX_PLACES: usize = 4_096;
-/// How long one place is tried before the coordinator is asked again: the participant may have moved.
-const TRY_PLACE: Duration = Duration::from_millis(500);
 
 impl Default for Network {
     fn default() -> Self {
@@ -75,8 +72,8 @@ impl Network {
             Some(address) => address,
             None => self.locate(coordinator, log, name, latest).await?,
         };
-        let tried = self.participants.way(&address).pick(None, latest.min(Instant::now() + TRY_PLACE)).await;
-        tried.map_err(|why| {
+        // Once: it may have moved, and then the coordinator knows.
+        self.participants.way(&address).try_once(latest).await.map_err(|why| {
             self.misplaced(log, name);
             NoWay::Unreached(why)
         })

@@ -222,3 +222,25 @@ fn the_future_is_send_when_the_bodys_is() {
     }
     let _ = parts;
 }
+
+#[tokio::test]
+async fn it_ends_by_its_deadline_and_one_second_when_the_coordinator_falls_silent() {
+    let silent = |_, asked: &Asked| match asked {
+        Asked::Begin(_) | Asked::Locate(_) => Do::Rightly,
+        _ => Do::Act(Act::Nothing),
+    };
+    let system = System::scripted(silent, |_, _| Run::Rightly).await;
+    for commit in [false, true] {
+        let begun = Instant::now();
+        let done: Result<(), &str> = system
+            .client()
+            .transact_within(Duration::from_millis(300), |tx| async move {
+                tx.add("a", "x", 1).await.map_err(|_| "no")?;
+                if commit { Ok(()) } else { Err("not today") }
+            })
+            .await;
+        let error = done.expect_err("nobody answers");
+        assert_eq!(error.is_outcome_known(), !commit, "{error}");
+        assert!(begun.elapsed() < Duration::from_millis(1_300), "{:?}", begun.elapsed());
+    }
+}

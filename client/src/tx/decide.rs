@@ -8,7 +8,7 @@ use handfast_common::messages::{Commit, Micros, Told};
 use handfast_common::outcome::{Reason, ReasonKind};
 use handfast_common::rpc::service::{CoordinatorServiceRequest as Request, CoordinatorServiceResponse as Response};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::CommitError;
 use super::progress::Worked;
@@ -52,10 +52,10 @@ impl Owner {
         finishing.await.unwrap_or_else(|error| Err(self.unknown(error.to_string())))
     }
 
-    /// Waits until it is rolled back. To be called after the progress has ended.
+    /// Waits until it is rolled back, if that can be had in its time. To be called after the progress has ended.
     pub(super) async fn roll_back(&self) {
-        // The task goes on when this is dropped, and what came of it makes no difference: nobody else can commit it.
-        drop(self.spawn_rollback().await);
+        // The task goes on all the same, and what comes of it makes no difference: nobody else can commit it.
+        drop(timeout_at(self.work.inner.deadline + GRACE, self.spawn_rollback()).await);
     }
 
     pub(super) fn spawn_rollback(&self) -> JoinHandle<()> {

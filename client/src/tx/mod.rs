@@ -90,8 +90,8 @@ impl Tx {
         self.owner.commit().await
     }
 
-    /// Rolls it back; nothing of it ever happens. Returns when the coordinator has confirmed it, or after two seconds:
-    /// then the locks go by the idle limit.
+    /// Rolls it back; nothing of it ever happens. Returns when the coordinator has confirmed it, or after two seconds
+    /// or at the end of its time: then the locks go by the idle limit.
     pub async fn rollback(self) {
         if lock(&self.work().inner.progress).end() {
             self.owner.roll_back().await;
