@@ -243,7 +243,7 @@ impl World {
                         self.at(0, Event::Break(n, connection));
                     }
                 }
-                c::Effect::ReplyRegistry { .. } | c::Effect::Say { .. } => {}
+                c::Effect::ReplyRegistry { .. } | c::Effect::Forget { .. } | c::Effect::Say { .. } => {}
                 c::Effect::Stop { why } => return self.on_stop(&why),
             }
         }
