@@ -267,6 +267,13 @@ const CATALOGUE: &[Entry] = &[
                holds the only other half of it: removed, that half is given up. The line says which it is.",
         next: "start the participant on its own data folder; if that is gone for good, say --force",
     },
+    Entry {
+        code: "HF0510",
+        what: "an order about the registry has no answer",
+        more: "It was sent, and the connection was lost: it may have been carried out. It is not given twice, because \
+               another store may have registered under the name meanwhile.",
+        next: "look at `handfast registry list` before you give it again",
+    },
 ];
 
 #[cfg(test)]

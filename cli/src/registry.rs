@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use handfast_common::ids::Name;
 use handfast_common::limits::MAX_REASON_BYTES;
+use handfast_client::OrderError;
 use handfast_common::messages::{RegistryAct, RegistryAnswer, RegistryLine, RegistryOrder};
 
 use crate::client::ClientArgs;
@@ -102,7 +103,9 @@ fn order(act: RegistryAct, name: &str, reason: &str, force: bool) -> Result<Regi
 fn carry_out(order: RegistryOrder, args: &ClientArgs, format: Format) -> Result<u8, Failure> {
     let done = Done { schema_version: 1, name: order.name.to_string(), done: done_name(order.act) };
     let client = args.client()?;
-    match crate::client::block_on(client.order_registry(order, args.deadline()))? {
+    let RegistryOrder { act, name, reason, force } = order;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
+    match runtime.block_on(client.order_registry(act, name, reason, force, args.deadline())).map_err(failure)? {
         RegistryAnswer::Done => {
             match format {
                 Format::Json => println!("{}", serde_json::to_string(&done).map_err(Failure::other)?),
@@ -118,6 +121,15 @@ fn carry_out(order: RegistryOrder, args: &ClientArgs, format: Format) -> Result<
             let what = format!("participant '{}' was not {}", done.name, done.done);
             Err(Failure::new("HF0509", exit::CONFLICT, what, why))
         }
+    }
+}
+
+fn failure(error: OrderError) -> Failure {
+    let what = "the order may not have been carried out";
+    match error {
+        OrderError::Invalid(why) => Failure::new("HF0507", exit::USAGE, "an order that can't be given", why),
+        OrderError::NotSent(why) => Failure::new("HF0301", exit::UNAVAILABLE, "nothing was sent", why.to_string()),
+        OrderError::NoAnswer(_) => Failure::new("HF0510", exit::UNKNOWN, what, error.to_string()),
     }
 }
 
