@@ -74,7 +74,7 @@ async fn work(client: Client, recorder: Arc<Recorder>, over: Arc<AtomicBool>, se
     let mut age = None;
     while !over.load(Ordering::Relaxed) {
         let steps = plan(&mut dice);
-        let Ok(tx) = client.begin_with(Duration::from_secs(8), age).await else {
+        let Ok(tx) = client.begin_again(age, Duration::from_secs(8)).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
