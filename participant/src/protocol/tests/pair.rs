@@ -117,14 +117,19 @@ impl Pair {
         }
     }
 
-    /// Never committed here and aborted there; never committed without both.
+    /// Never committed here and aborted there; never committed without both, and never undone what is decided.
     fn check(&self) {
         for (xid, txn) in &self.txns {
+            if txn.decision == Some(Decision::Commit) {
+                let undone = self.sides.iter().any(|side| side.store.disk.aborted.contains(xid));
+                assert!(!undone, "seed {}: {xid:?} was decided Commit and is aborted", self.seed);
+            }
             for (one, other) in [(0, 1), (1, 0)] {
+                let read = matches!(txn.votes[other], Some(Vote::ReadOnly(_)));
                 let [one, other] = [one, other].map(|side: usize| &self.sides[side].store.disk);
                 if one.committed.contains(xid) {
                     assert_eq!(txn.decision, Some(Decision::Commit), "seed {}: {xid:?}", self.seed);
-                    let there = other.committed.contains(xid) || other.prepared.contains_key(xid);
+                    let there = read || other.committed.contains(xid) || other.prepared.contains_key(xid);
                     assert!(there && !other.aborted.contains(xid), "seed {}: two verdicts on {xid:?}", self.seed);
                 }
             }
@@ -198,14 +203,18 @@ impl Pair {
         let Some(xid) = self.txns.keys().copied().nth(self.dice.roll(TRANSACTIONS as usize)) else { return };
         let abort = self.dice.roll(6) == 0;
         let txn = self.txns.get_mut(&xid).unwrap();
-        let all = txn.votes.iter().all(|vote| matches!(vote, Some(Vote::Yes(_))));
-        let refused = txn.votes.iter().any(|vote| matches!(vote, Some(Vote::No(_) | Vote::ReadOnly(_))));
+        let yes = |vote: &Option<Vote>| matches!(vote, Some(Vote::Yes(_)));
+        // Where all of it ran before, a branch that only read has dropped out.
+        let out = |vote: &Option<Vote>| matches!(vote, Some(Vote::ReadOnly(_)));
+        let all = txn.votes.iter().all(|vote| yes(vote) || (txn.interactive && out(vote)));
+        let refused = txn.votes.iter().any(|vote| matches!(vote, Some(Vote::No(_))) || out(vote));
         if txn.decision.is_none() && (all || refused || abort) {
             txn.decision = Some(if all { Decision::Commit } else { Decision::Abort });
         }
         if let Some(decision) = txn.decision {
+            let told: Vec<usize> = (0..2).filter(|at| decision == Decision::Abort || yes(&txn.votes[*at])).collect();
             let to = |at| members().remove(at).who;
-            self.orders.extend((0..2).map(|at| (at, Order::Decide { to: to(at), xid, decision })));
+            self.orders.extend(told.into_iter().map(|at| (at, Order::Decide { to: to(at), xid, decision })));
         }
     }
 
