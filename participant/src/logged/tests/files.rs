@@ -1,0 +1,1 @@
+//! Files in two folders, written atomically: the prepare log in a participant's server, on a real disk.
