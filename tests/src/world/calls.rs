@@ -85,8 +85,7 @@ impl World {
             return;
         }
         let interactive = self.clients.interactive.get_mut(&key).expect("it was drawn");
-        if let Some(next) = interactive.callers[caller].steps.get_mut(step) {
-            next.sent = true;
+        if let Some(next) = interactive.callers[caller].steps.get(step) {
             let to = next.to.clone();
             let n = self.number_of(&to);
             self.deliver(Event::Execute(n, key, caller, step));

@@ -136,6 +136,7 @@ fn check_one_shot(key: Key, wanted: &Wanted, took: &Effects) {
 /// A4, A5: of one that was told committed every operation that was answered took effect, once; what its client was told to
 /// be lost did not commit.
 fn check_interactive(key: Key, interactive: &Interactive, took: &Effects) {
+    assert!(!interactive.flipped || took.is_empty(), "A2: {key} was told both, and took effect: {took:?}");
     match interactive.known {
         Known::Committed => {
             for (caller, steps) in interactive.callers.iter().map(|caller| &caller.steps).enumerate() {
