@@ -104,7 +104,9 @@ impl World {
     pub(super) fn on_execute(&mut self, n: usize, key: Key, caller: usize, step: usize) {
         // Addresses move.
         let n = if self.trouble(60) { (n + 1) % PARTICIPANTS } else { n };
-        let Some(execute) = self.clients.interactive[&key].execute(caller, step) else { return };
+        let interactive = self.clients.interactive.get_mut(&key).expect("it was drawn");
+        interactive.touched = self.now;
+        let Some(execute) = interactive.execute(caller, step) else { return };
         let reply = p::ReplyTo(self.events);
         self.events += 1;
         if self.participants[n].machine.is_some() {

@@ -11,6 +11,9 @@ use super::client::Known;
 use super::nodes::{Asker, Waiter};
 use super::{Event, LOG, MS, PARTICIPANTS, World};
 
+/// How long a fault holds a message back at most.
+pub(super) const LONGEST_DELAY: u64 = 2_500 * MS;
+
 impl World {
     /// Whether something goes wrong just now: once in `n` times, more seldom in a mild world, never in a healed one.
     pub(super) fn trouble(&mut self, n: u64) -> bool {
@@ -23,7 +26,7 @@ impl World {
 
     fn net_delay(&mut self) -> u64 {
         if self.trouble(40) {
-            self.dice.between(50, 2_500) * MS
+            self.dice.between(50 * MS, LONGEST_DELAY)
         } else if self.healed {
             self.dice.between(100, MS)
         } else {

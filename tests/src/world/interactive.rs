@@ -39,6 +39,8 @@ pub struct Interactive {
     pub waits: bool,
     /// Its commit once it was sent, the same on every resend.
     pub commit: Option<Commit>,
+    /// When an operation of it last arrived anywhere.
+    pub touched: u64,
     /// Whether it was told Committed and, in a later epoch, Aborted: nothing of it may have taken effect.
     pub flipped: bool,
     /// Whether its process is gone.
@@ -120,6 +122,7 @@ impl Interactive {
             end,
             waits,
             commit: None,
+            touched: 0,
             flipped: false,
             gone: false,
             known: Known::Open,

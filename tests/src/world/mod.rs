@@ -211,11 +211,9 @@ impl World {
         self.until(chaos);
         self.heal();
         let healed = self.now;
-        // What nobody works in any more is not open for longer than the idle limit; and a report to find it out.
-        self.until(healed + 3_000 * MS);
-        self.check_open();
-        self.until(healed + 5_000 * MS);
+        self.until_watching(healed, healed + 5_000 * MS);
         self.check_in_doubt();
+        self.until_watching(healed, healed + 6_500 * MS);
         self.ask_about_all();
         self.until(healed + 12_000 * MS);
         self.check_end();
@@ -242,6 +240,14 @@ impl World {
             self.happen(event);
         }
         self.now = end;
+    }
+
+    /// Looks again and again whether anything is open that should not be.
+    fn until_watching(&mut self, healed: u64, end: u64) {
+        while self.now < end {
+            self.until((self.now + 100 * MS).min(end));
+            self.check_open(healed);
+        }
     }
 
     fn happen(&mut self, event: Event) {

@@ -50,13 +50,13 @@ pub(super) enum Waiter {
 
 #[derive(Debug)]
 pub(super) struct CoordinatorNode {
-    config: c::Config,
+    pub(super) config: c::Config,
     pub(super) machine: Option<c::Coordinator>,
     pub(super) log: Log,
     /// Counts starts: what belongs to an earlier one is lost.
     pub(super) start: u64,
     pub(super) timers: Timers<c::Timer>,
-    askers: BTreeMap<c::ReplyTo, Asker>,
+    pub(super) askers: BTreeMap<c::ReplyTo, Asker>,
     replies: u64,
 }
 
