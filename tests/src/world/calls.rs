@@ -55,11 +55,8 @@ impl World {
     }
 
     pub(super) fn on_begin(&mut self, key: Key) {
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Beginner(key));
-            let begin = self.clients.interactive[&key].begin();
-            self.coordinate(c::Input::BeginRequested { reply, begin });
-        }
+        let begin = self.clients.interactive[&key].begin();
+        self.ask_coordinator(Asker::Beginner(key), |reply| c::Input::BeginRequested { reply, begin });
     }
 
     pub(super) fn on_begun(&mut self, key: Key, begun: &Begun) {
@@ -160,17 +157,11 @@ impl World {
 
     pub(super) fn on_commit(&mut self, key: Key) {
         let Some(commit) = self.clients.interactive[&key].commit.clone() else { return };
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::CommitRequested { reply, commit });
-        }
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::CommitRequested { reply, commit });
     }
 
     pub(super) fn on_rollback(&mut self, key: Key) {
         let Some(xid) = self.clients.interactive[&key].xid else { return };
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::RollbackRequested { reply, xid });
-        }
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::RollbackRequested { reply, xid });
     }
 }

@@ -217,10 +217,7 @@ impl World {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(key.0.as_bytes());
         let hash = handfast_common::ids::ContentHash(bytes);
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::TransactionSubmitted { reply, request, hash });
-        }
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::TransactionSubmitted { reply, request, hash });
     }
 
     /// Asks until it is known.
@@ -231,11 +228,8 @@ impl World {
             Known::Committed | Known::Aborted if self.dice.one_in(3) => {}
             Known::Committed | Known::Aborted | Known::Forgotten => return,
         }
-        if self.coordinator.is_ready() {
-            let question = self.clients.question(key);
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::OutcomeAsked { reply, question });
-        }
+        let question = self.clients.question(key);
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::OutcomeAsked { reply, question });
         let after = self.dice.between(100, 500) * MS;
         self.at(after, Event::Ask(key));
     }
