@@ -152,7 +152,9 @@ impl Coordinator {
         if txn.epoch() == self.epoch {
             return Told::Rejected(Rejection::Invalid(format!("transaction {txn} was never begun")));
         }
-        let mut names: Vec<Name> = commit.counts.iter().map(|count| count.participant.clone()).collect();
+        // One that did nothing there has no branch there: without it a single one may be left, which commits alone.
+        let worked = commit.counts.iter().filter(|count| count.operations > 0);
+        let mut names: Vec<Name> = worked.map(|count| count.participant.clone()).collect();
         if commit.shared {
             // Others may have worked where the client does not know of.
             names.clear();

@@ -122,7 +122,7 @@ impl Coordinator {
             ..registry_line(&removal.registration)
         });
         let mut lines: Vec<RegistryLine> = removed.collect();
-        // The newest removals, if there are too many.
+        // Of one name the newest first.
         lines.reverse();
         lines.sort_by(|a, b| a.name.cmp(&b.name));
         let mut lines: Vec<RegistryLine> = known.chain(lines).collect();
