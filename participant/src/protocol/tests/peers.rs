@@ -264,6 +264,37 @@ fn t15_whatever_is_no_decision_ends_nothing() {
 }
 
 #[test]
+fn f13_silence_and_half_of_the_answers_are_never_taken_for_no_trace() {
+    let x = xid(1);
+    let third = Addressee { name: name("bank-c"), store: StoreId(Uuid::from_u128(0x22)), incarnation: Incarnation(9) };
+    let mut members = members();
+    members.push(Member { who: third, address: "host:3".into() });
+    let prepared = vec![Prepared { members, ..record(x, "") }];
+    let (mut p, _) =
+        Participant::recover(config(), Recovered { lines: vec![line(1)], prepared, ..Recovered::default() }).unwrap();
+    let (mut asked, mut said) = (0, Vec::new());
+    for _ in 0..100 {
+        for effect in fire(&mut p, Timer::Inquire(x)) {
+            match effect {
+                Effect::InquirePeer { .. } => asked += 1,
+                Effect::Say { line, .. } => said.push(line),
+                Effect::Inquire { .. } | Effect::SetTimer { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // One always answers, the other one never does.
+        let out = hears(&mut p, other(), x, PeerAnswer::CantSay(Unsaid::OtherIncarnation));
+        assert!(out.iter().all(|effect| matches!(effect, Effect::Say { .. })), "{out:?}");
+    }
+    assert_eq!((asked, state(&p, x)), (2 * 99, Some("in-doubt")));
+    let Effect::Say { line, .. } = waits(x, "bank-b was restarted and has forgotten, bank-c does not answer either")
+    else {
+        unreachable!()
+    };
+    assert_eq!(said, [line]);
+}
+
+#[test]
 fn the_others_are_asked_once_the_coordinator_leaves_an_inquiry_unanswered() {
     let x = xid(1);
     let mut p = in_doubt(x);
