@@ -131,7 +131,9 @@ impl World {
         let start = self.participants[n].start;
         match next {
             Next::Working(xid) => {
-                let after = if self.trouble(12) { 1_500 * MS } else { self.dice.below(8 * MS) };
+                // Up to more than it may wait for locks.
+                let slow = self.trouble(12);
+                let after = if slow { self.dice.between(50, 1_500) * MS } else { self.dice.below(8 * MS) };
                 self.at(after, Event::WorkDone(n, start, xid));
             }
             Next::Writing => {
