@@ -88,10 +88,7 @@ impl Ordering {
             let header = tx.context().to_header()?;
             let (items, money) = (format!("{item} {count}"), format!("customer {}", 10 * count));
             // Side by side; each of them joins.
-            tokio::try_join!(
-                call(self.stock, &header, &items),
-                call(self.payment, &header, &money),
-            )?;
+            tokio::try_join!(call(self.stock, &header, &items), call(self.payment, &header, &money),)?;
             anyhow::Ok(())
         };
         Ok(self.client.transact(body).await?)
@@ -121,7 +118,8 @@ where
             let mut lines = BufReader::new(from).lines();
             let asked = async {
                 let header = lines.next_line().await?.context("no header")?;
-                let header = header.strip_prefix(HEADER).and_then(|rest| rest.strip_prefix(": ")).context("no header")?;
+                let header =
+                    header.strip_prefix(HEADER).and_then(|rest| rest.strip_prefix(": ")).context("no header")?;
                 let request = lines.next_line().await?.context("no request")?;
                 let (what, count) = request.split_once(' ').context("no request")?;
                 work(client.join(&header.parse::<Context>()?), what.to_owned(), count.parse()?).await

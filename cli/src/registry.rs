@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use handfast_client::OrderError;
 use handfast_common::ids::Name;
 use handfast_common::limits::MAX_REASON_BYTES;
-use handfast_client::OrderError;
 use handfast_common::messages::{RegistryAct, RegistryAnswer, RegistryLine, RegistryOrder};
 
 use crate::client::ClientArgs;

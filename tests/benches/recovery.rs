@@ -83,7 +83,7 @@ fn make_store(folder: &Path, name: &Name, names: &[Name]) -> StoreId {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let pumped = store.clone();
         tokio::task::spawn_local(async move { pumped.run().await });
-        store.force(Line { log: LOG, name: None, seen: seen(), unproven: Vec::new(), mark: None }).await;
+        store.force(Line { log: LOG, name: None, seen: seen(), mark: None }).await;
         let prepared: Vec<_> = (1..=IN_DOUBT)
             .map(|number| {
                 let store = store.clone();

@@ -65,6 +65,21 @@ fn t08b_a_copy_that_one_participant_has_heard_is_found_whatever_is_lost() {
 }
 
 #[test]
+fn t08b_an_older_copy_leaves_no_trace_and_the_original_goes_on() {
+    let (mut stops, mut seen_before, mut ended) = (0, 0, (0, 0));
+    for seed in 0..200 {
+        let Ok(summary) = catch_unwind(|| World::new(seed).run_with_an_older_copy()) else {
+            panic!("seed {seed}: an older copy has an effect");
+        };
+        stops += summary.stops;
+        seen_before += summary.seen_before;
+        ended = (ended.0 + summary.committed, ended.1 + summary.aborted);
+    }
+    assert!(stops > 700 && seen_before > 500, "{stops} stops, {seen_before} of them in newer epochs");
+    assert!(ended.0 > 1_000 && ended.1 > 500, "{ended:?}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_world() {
     for seed in [1, 7, 42] {
         assert_eq!(World::new(seed).run(), World::new(seed).run());

@@ -63,17 +63,10 @@ pub enum OnePhaseResult {
     Aborted(Reason),
 }
 
-/// Most entries of a participant's list of what it had seen before Hellos that are not proven accepted. A
-/// [`Welcome`] to a repeated Hello tells one more.
-pub const MAX_UNPROVEN: usize = 16;
-
-/// The answer to Hello.
+/// The answer to Hello: the epoch is on this participant's disk, and nothing it had seen before is unknown to whoever was
+/// let in.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Welcome {
-    /// What this participant had seen of the line *before* this Hello, and before every Hello in a row whose Welcome may
-    /// have been lost: in the order of the epochs.
-    #[serde(deserialize_with = "codec::bounded::<_, _, { MAX_UNPROVEN + 1 }>")]
-    pub seen: Vec<Seen>,
     /// One-phase commits that no mark has covered yet.
     #[serde(deserialize_with = "codec::bounded::<_, _, MAX_UNCONFIRMED>")]
     pub unconfirmed: Vec<Unconfirmed>,
@@ -114,4 +107,7 @@ pub enum Refusal {
     BelowMark,
     /// This participant knows a coordinator of this name by another log: this one was wiped, or needs a name of its own.
     OtherLog(LogId),
+    /// To Hello of a newer epoch that names another start than the last one seen, or less of it. Nothing has changed here.
+    /// Say it again, naming this one, if it is known; if not, another copy has run and the sender must stop.
+    SeenBefore(Seen),
 }

@@ -14,7 +14,7 @@ mod peers;
 mod registry;
 mod stamp;
 
-pub use answers::{Answer, FromParticipant, MAX_UNPROVEN, OnePhaseResult, Refusal, Unconfirmed, Welcome};
+pub use answers::{Answer, FromParticipant, OnePhaseResult, Refusal, Unconfirmed, Welcome};
 pub use asking::{Inquiry, InquiryAnswer, Register, Registered};
 pub use client::{AskOutcome, BranchWork, Reads, Rejection, Submit, Told};
 pub use interactive::{

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::stamp::{Addressee, Member, Micros, Stamp};
+use super::stamp::{Addressee, Member, Micros, Seen, Stamp};
 use crate::codec;
 use crate::ids::{Age, ContentHash, Incarnation, Key, Name, Xid};
 use crate::limits::MAX_BRANCHES;
@@ -29,6 +29,10 @@ pub enum Order {
         coordinator: Name,
         /// The last start of the participant that the registry knows of. A store that does not remember it is a copy.
         known: Option<KnownStart>,
+        /// The start of this coordinator that the participant has seen last before this one, as far as the sender knows,
+        /// and up to which decision the sender knows it. Who has seen another one, or more of it, does not take a newer
+        /// epoch in: a copy that is behind leaves no trace.
+        after: Option<Seen>,
     },
     /// Do the work, force a prepare record, vote.
     Prepare(Prepare),

@@ -1,12 +1,13 @@
 //! Hello, and what a participant has to answer before anything else is said to it.
 //!
-//! Its answer shows what it has seen of this log's line (more than the log has: the process stops), whether its store
-//! is the one that is registered, and what it committed in one phase that an earlier start may not have written.
+//! It lets us in only if we name the start of ours that it has seen last; else it says which that is: one of this log's
+//! line, and Hello is said again, or more than the log has, and the process stops. Its Welcome shows whether its store is
+//! the one that is registered, and what it committed in one phase that an earlier start may not have written.
 
 use handfast_common::ids::{Epoch, LogId, Name, Nonce, TxnId};
 use handfast_common::messages::{Addressee, Identity, KnownStart, Order, Refusal, Seen, Welcome};
 
-use super::machine::Effects;
+use super::machine::{Effects, Start};
 use super::peers::{Peer, PeerState, older_store, way_out};
 use super::table::Phase;
 use super::transaction::BranchState;
@@ -14,12 +15,19 @@ use super::voting::restarted;
 use super::{Coordinator, Effect};
 
 impl Coordinator {
-    /// What begins every connection.
+    /// What begins every connection. Until a participant has said which start of ours it has seen last, that is taken to be
+    /// the last one before this.
     pub(super) fn hello(&self, name: &Name) -> Order {
         let registered = self.registry.get(name).map(|(known, _)| known);
         let known =
             registered.and_then(|known| Some(KnownStart { incarnation: known.incarnation?, sequence: known.sequence }));
-        Order::Hello { name: name.clone(), coordinator: self.config.name.clone(), known }
+        let after = self.peers.get(name).and_then(|peer| peer.seen).or_else(|| self.start_before());
+        Order::Hello { name: name.clone(), coordinator: self.config.name.clone(), known, after }
+    }
+
+    fn start_before(&self) -> Option<Seen> {
+        let seen = |start: &Start| Seen { epoch: start.epoch, nonce: start.nonce, decisions: start.decisions };
+        self.line.last().map(seen)
     }
 
     pub(super) fn on_welcome(&mut self, name: &Name, from: &Identity, welcome: Welcome, out: &mut Effects) {
@@ -31,10 +39,6 @@ impl Coordinator {
             PeerState::Ready(ready) if peer.asked_for_rest && *ready == who => false,
             PeerState::Ready(_) | PeerState::Disconnected | PeerState::Writing(_) | PeerState::Refused => return,
         };
-        // All of them: the Welcome that told of a foreign start before may have been lost (t08b).
-        if let Some(seen) = welcome.seen.iter().copied().find(|seen| self.is_beyond(*seen)) {
-            return self.stop_replaced(name, seen, out);
-        }
         if first && let Some(why) = self.why_refused(name, from, welcome.remembers) {
             if let Some(peer) = self.peers.get_mut(name) {
                 peer.state = PeerState::Refused;
@@ -173,9 +177,12 @@ impl Coordinator {
 
     pub(super) fn on_refused(&mut self, name: &Name, from: &Identity, refusal: &Refusal, out: &mut Effects) {
         match refusal {
-            Refusal::Fenced(seen) | Refusal::ForeignNonce(seen) if self.is_beyond(*seen) => {
+            Refusal::Fenced(seen) | Refusal::ForeignNonce(seen) | Refusal::SeenBefore(seen)
+                if self.is_beyond(*seen) =>
+            {
                 self.stop_replaced(name, *seen, out);
             }
+            Refusal::SeenBefore(seen) => self.on_seen_before(name, *seen, out),
             Refusal::OtherLog(known) => self.on_other_log(name, from, *known, out),
             // Fenced by this very log: it was said to an earlier start of it.
             Refusal::Fenced(_)
@@ -187,6 +194,23 @@ impl Coordinator {
                 out.push(Effect::HangUp { name: name.clone(), why: format!("it refused an order: {refusal:?}") });
             }
         }
+    }
+
+    /// It has seen another start of ours last than Hello said, one that this log knows: Hello again, after that one.
+    fn on_seen_before(&mut self, name: &Name, seen: Seen, out: &mut Effects) {
+        // As far as this log knows it: an order of that start may be on its way still, with a decision more.
+        let Some(decisions) = self.decisions_of(seen.epoch, seen.nonce) else { return };
+        let before = self.start_before();
+        let Some(peer) = self.peers.get_mut(name).filter(|peer| peer.state == PeerState::Greeting) else { return };
+        let said = peer.seen.or(before);
+        if said.is_some_and(|said| said.epoch == seen.epoch && said.nonce == seen.nonce) {
+            // Said already. Never again and again over one connection; the next one begins anew.
+            let why = format!("it wants Hello after epoch {}, and got that", seen.epoch.0);
+            out.push(Effect::HangUp { name: name.clone(), why });
+            return;
+        }
+        peer.seen = Some(Seen { decisions, ..seen });
+        self.send(name, self.hello(name), out);
     }
 
     /// Somebody has seen a start of this coordinator that this log does not know of: another copy of it has run.

@@ -1,7 +1,7 @@
 //! Participants: the registry, their connections, and what they say.
 
 use handfast_common::ids::{Incarnation, Name, RecordNumber, TxnId};
-use handfast_common::messages::{Addressee, Answer, FromParticipant, Identity, Register, Registered};
+use handfast_common::messages::{Addressee, Answer, FromParticipant, Identity, Register, Registered, Seen};
 use handfast_common::outcome::{Reason, ReasonKind};
 
 use super::machine::{Awaited, Effects};
@@ -14,6 +14,8 @@ use super::{Coordinator, Effect, ReplyTo};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Peer {
     pub(super) state: PeerState,
+    /// The start of this coordinator that it has seen last before this one, if it has said so.
+    pub(super) seen: Option<Seen>,
     /// Which start of it was refused last, and why, until one is accepted.
     pub(super) refusal: Option<(Incarnation, String)>,
     /// Where an operator said it is; empty if nobody did.
@@ -51,6 +53,7 @@ impl Default for Peer {
     fn default() -> Self {
         Self {
             state: PeerState::Disconnected,
+            seen: None,
             refusal: None,
             given: String::new(),
             greeted: false,

@@ -225,5 +225,5 @@ pub(super) fn record(n: u64) -> Prepared {
 pub(super) fn line(log: LogId, low: u64, except: &[u64]) -> Line {
     let mark = Mark { low: txn(low), except: except.iter().copied().map(txn).collect() };
     let seen = Seen { epoch: Epoch(1), nonce: NONCE, decisions: low };
-    Line { log, name: None, seen, mark: Some(mark), unproven: Vec::new() }
+    Line { log, name: None, seen, mark: Some(mark) }
 }

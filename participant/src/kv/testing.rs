@@ -40,13 +40,7 @@ pub(super) const HASH: ContentHash = ContentHash([3; 32]);
 /// A line whose mark covers all below `low` but `except`.
 pub(super) fn line(low: u64, except: &[u64]) -> Line {
     let mark = Mark { low: txn(low), except: except.iter().copied().map(txn).collect() };
-    Line {
-        log: LOG,
-        name: None,
-        seen: Seen { epoch: Epoch(1), nonce: Nonce(7), decisions: low },
-        mark: Some(mark),
-        unproven: Vec::new(),
-    }
+    Line { log: LOG, name: None, seen: Seen { epoch: Epoch(1), nonce: Nonce(7), decisions: low }, mark: Some(mark) }
 }
 
 pub(super) fn int(n: i64) -> Value {

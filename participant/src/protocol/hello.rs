@@ -4,14 +4,16 @@
 //! is it answered. "Seen" in memory alone would let work of the older epoch run after a restart, behind the back of a
 //! coordinator that was told "there is no such key" (t12b).
 //!
-//! What had been seen before a Hello is the coordinator's only way to find out that a copy of it has run. A Welcome may be
-//! lost, so it is kept on disk and told again until an order shows that a Welcome was accepted (t08b).
+//! A newer epoch is taken in only from a start that knows of the last one seen here, and of as many decisions: compare and
+//! set. So whatever has been seen was known to every start that was let in since, however many answers were lost (t08b),
+//! and a copy of the log that is behind leaves nothing here that the right one would not know of.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use handfast_common::ids::{Age, LogId, Name, Xid};
 use handfast_common::limits::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
-use handfast_common::messages::{Answer, KnownStart, MAX_UNPROVEN, Mark, Refusal, Seen, Stamp, Unconfirmed, Welcome};
+use handfast_common::messages::{Answer, KnownStart, Mark, Refusal, Seen, Stamp, Unconfirmed, Welcome};
 
 use super::branch::State;
 use super::error::{Halt, Illegal};
@@ -38,8 +40,6 @@ pub(super) struct Coordinator {
 struct Entering {
     /// The epoch.
     seen: Seen,
-    /// What was seen before it and before others that are not proven accepted.
-    unproven: Vec<Seen>,
     /// The coordinator's name.
     name: Name,
     /// The Hellos to be answered, each with whether the start that it names is remembered.
@@ -57,6 +57,8 @@ pub(super) struct Greeting {
     pub(super) coordinator: Name,
     /// The last start of this participant that the coordinator knows of.
     pub(super) known: Option<KnownStart>,
+    /// The last start of the coordinator that this participant has seen, as far as the coordinator knows.
+    pub(super) after: Option<Seen>,
 }
 
 impl Coordinator {
@@ -102,27 +104,18 @@ impl Coordinator {
         }
     }
 
-    /// What has to be told until the next Hello of a newer epoch is proven accepted.
-    ///
-    /// A full list keeps its oldest half and its newest: a copy that ran once before a row of lost Welcomes, or that
-    /// runs now, is among them. Not enough where a copy said only Hello, after eight starts and before eight more of the
-    /// other one, and nothing but Hello came from any of the seventeen: then another participant has to have seen it.
-    fn unproven(&self) -> Vec<Seen> {
-        let line = self.line.as_ref().map(|line| &line.unproven);
-        let mut unproven =
-            self.entering.as_ref().map(|entering| &entering.unproven).or(line).cloned().unwrap_or_default();
-        // In the order of the epochs, so none comes twice.
-        unproven.extend(self.highest());
-        if unproven.len() > MAX_UNPROVEN {
-            unproven.remove(MAX_UNPROVEN / 2);
+    /// Whether a Hello of `from`, who takes `after` for the last start seen here, may be taken in. A foreign start that is
+    /// on its way in counts too: once it is forced, nobody else would know of it.
+    fn admit_hello(&self, from: &Stamp, after: Option<Seen>) -> Result<(), Refusal> {
+        let Some(seen) = self.highest() else { return Ok(()) };
+        let knows =
+            |after: Seen| after.epoch == seen.epoch && after.nonce == seen.nonce && after.decisions >= seen.decisions;
+        match from.epoch.cmp(&seen.epoch) {
+            Ordering::Less => Err(Refusal::Fenced(seen)),
+            Ordering::Equal if from.nonce != seen.nonce => Err(Refusal::ForeignNonce(seen)),
+            Ordering::Greater if !after.is_some_and(knows) => Err(Refusal::SeenBefore(seen)),
+            Ordering::Equal | Ordering::Greater => Ok(()),
         }
-        unproven
-    }
-
-    /// An order in the epoch of the line: whoever sends one has accepted a Welcome of this epoch, and each of those told
-    /// the whole list. Whether there was one.
-    pub(super) fn prove(&mut self) -> bool {
-        self.line.as_mut().is_some_and(|line| !std::mem::take(&mut line.unproven).is_empty())
     }
 
     /// Takes over what a stamp says beyond what was known; whether that was anything, and whether the mark moved.
@@ -151,9 +144,8 @@ impl Coordinator {
     fn force(&mut self, log: LogId, out: &mut Effects) {
         let Some(entering) = &self.entering else { return };
         if self.forcing.is_none() && entering.draining.is_empty() {
-            let unproven = entering.unproven.clone();
             let name = Some(entering.name.clone());
-            let line = Line { log, name, seen: entering.seen, mark: self.mark().cloned(), unproven };
+            let line = Line { log, name, seen: entering.seen, mark: self.mark().cloned() };
             out.push(Effect::ForceLine(line.clone()));
             self.forcing = Some(line);
         }
@@ -162,34 +154,32 @@ impl Coordinator {
 
 impl Participant {
     pub(super) fn on_hello(&mut self, greeting: Greeting, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
-        let Greeting { reply, name, coordinator, known } = greeting;
+        let Greeting { reply, name, coordinator, known, after } = greeting;
         if name != self.config.name {
             refuse(reply, Refusal::WrongAddressee, out);
             return Ok(());
         }
-        let highest = self.coordinators.get(&from.log).and_then(Coordinator::highest);
-        let stale = highest
-            .is_some_and(|seen| from.epoch < seen.epoch || (from.epoch == seen.epoch && from.nonce != seen.nonce));
-        if !stale && let Err(log) = self.take_name(from.log, &coordinator, out) {
+        // Before anything is taken over, the clock and the name too.
+        let admitted = self.coordinators.get(&from.log).map_or(Ok(()), |known| known.admit_hello(from, after));
+        if let Err(refusal) = admitted {
+            refuse(reply, refusal, out);
+            return Ok(());
+        }
+        if let Err(log) = self.take_name(from.log, &coordinator, out) {
             refuse(reply, Refusal::OtherLog(log), out);
             return Ok(());
         }
         let remembers = self.remembers(known);
-        let Some(seen) = highest.filter(|seen| from.epoch <= seen.epoch) else {
+        let present = self.coordinators.get_mut(&from.log);
+        let Some(present) = present.filter(|known| known.highest().is_some_and(|seen| seen.epoch == from.epoch)) else {
             return self.on_newer_epoch((reply, remembers), coordinator, from, out);
         };
-        if from.epoch < seen.epoch {
-            refuse(reply, Refusal::Fenced(seen), out);
-        } else if from.nonce != seen.nonce {
-            refuse(reply, Refusal::ForeignNonce(seen), out);
-        } else if let Some(entering) =
-            self.coordinators.get_mut(&from.log).and_then(|coordinator| coordinator.entering.as_mut())
-        {
+        if let Some(entering) = &mut present.entering {
             // Its mark is not taken over: it could trim what this Hello's answer has to report (t04c).
             entering.waiting.push((reply, remembers));
         } else {
-            self.take_stamp(from, false, out)?;
-            let answer = self.welcome(from.log, Some(seen), remembers);
+            self.take_stamp(from, out)?;
+            let answer = self.welcome(from.log, remembers);
             out.push(Effect::Reply { to: reply, answer });
         }
         Ok(())
@@ -206,7 +196,6 @@ impl Participant {
         let seen = Seen { epoch: from.epoch, nonce: from.nonce, decisions: from.decisions };
         self.hear_clock(from.clock);
         let coordinator = self.coordinators.entry(log).or_default();
-        let unproven = coordinator.unproven();
         if let Some(superseded) = coordinator.entering.take() {
             for (to, _) in superseded.waiting {
                 refuse(to, Refusal::Fenced(seen), out);
@@ -219,7 +208,7 @@ impl Participant {
         }
         let draining = self.branches_of(log).filter(|(_, state)| state.is_working()).map(|(xid, _)| *xid).collect();
         let coordinator = self.coordinators.entry(log).or_default();
-        coordinator.entering = Some(Entering { seen, unproven, name, waiting: vec![waiting], draining });
+        coordinator.entering = Some(Entering { seen, name, waiting: vec![waiting], draining });
         coordinator.force(log, out);
         Ok(())
     }
@@ -244,7 +233,7 @@ impl Participant {
         match coordinator.entering.take_if(|entering| entering.seen == seen) {
             Some(entering) => {
                 for (to, remembers) in entering.waiting {
-                    let answer = self.welcome(log, None, remembers);
+                    let answer = self.welcome(log, remembers);
                     out.push(Effect::Reply { to, answer });
                 }
             }
@@ -254,15 +243,9 @@ impl Participant {
         Ok(())
     }
 
-    /// What was seen before, and in a repeated Hello of `present` also that: a copy of the same epoch is found by its
-    /// decisions only.
-    ///
     /// One-phase commits in the order of the transactions, cut at the end: what a coordinator has written of it, its mark
     /// can pass, and the next Hello brings the rest. At least one goes out, or a large one would be in the way for ever.
-    fn welcome(&self, log: LogId, present: Option<Seen>, remembers: bool) -> Answer {
-        let line = self.coordinators.get(&log).and_then(|coordinator| coordinator.line.as_ref());
-        let mut seen = line.map(|line| line.unproven.clone()).unwrap_or_default();
-        seen.extend(present);
+    fn welcome(&self, log: LogId, remembers: bool) -> Answer {
         let (mut unconfirmed, mut bytes, mut complete) = (Vec::new(), 0, true);
         for (xid, state) in self.branches_of(log) {
             let State::OnePhaseDone(done) = state else { continue };
@@ -273,7 +256,7 @@ impl Participant {
             }
             unconfirmed.push(Unconfirmed { xid: *xid, key: done.key, hash: done.hash, reads: done.reads.clone() });
         }
-        Answer::Welcome(Welcome { seen, unconfirmed, complete, remembers })
+        Answer::Welcome(Welcome { unconfirmed, complete, remembers })
     }
 
     pub(super) fn hear_clock(&mut self, age: Age) {

@@ -136,7 +136,7 @@ impl Participant {
     /// Only a stamp of the very epoch whose Hello was answered: an older one knows less, a newer one must say Hello.
     fn on_stamp_received(&mut self, stamp: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
         let admitted = self.coordinators.get(&stamp.log).is_some_and(|coordinator| coordinator.admit(stamp).is_ok());
-        if admitted { self.take_stamp(stamp, false, out) } else { Ok(()) }
+        if admitted { self.take_stamp(stamp, out) } else { Ok(()) }
     }
 
     fn on_timer_fired(&mut self, timer: Timer, out: &mut Effects) -> Result<(), Illegal> {
@@ -149,14 +149,12 @@ impl Participant {
     }
 
     /// Takes over what an admitted stamp says. It is written lazily, but before the orders that come with it: so it is
-    /// durable with the first batch that depends on it. With an order, and not a Hello or a registration's answer, it
-    /// proves that the epoch's Welcome was accepted.
-    pub(super) fn take_stamp(&mut self, from: &Stamp, order: bool, out: &mut Effects) -> Result<(), Illegal> {
+    /// durable with the first batch that depends on it.
+    pub(super) fn take_stamp(&mut self, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
         self.hear_clock(from.clock);
         let Some(coordinator) = self.coordinators.get_mut(&from.log) else { return Ok(()) };
-        let proven = order && coordinator.prove();
         let (changed, moved) = coordinator.hear(from);
-        if changed || proven {
+        if changed {
             out.extend(coordinator.line.clone().map(Effect::NoteLine));
         }
         if moved { self.forget_covered(from.log, from.mark.low, out) } else { Ok(()) }

@@ -24,11 +24,11 @@ impl Participant {
                 refuse(reply, refusal, out);
                 return Ok(());
             }
-            self.take_stamp(&from, true, out)?;
+            self.take_stamp(&from, out)?;
         }
         match order {
-            Order::Hello { name, coordinator, known } => {
-                self.on_hello(Greeting { reply, name, coordinator, known }, &from, out)
+            Order::Hello { name, coordinator, known, after } => {
+                self.on_hello(Greeting { reply, name, coordinator, known, after }, &from, out)
             }
             Order::Prepare(order) => self.on_prepare(reply, order, &from, out),
             Order::CommitOnePhase(order) => self.on_commit_one_phase(reply, order, out),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use handfast_common::codec;
 use handfast_common::ids::{ContentHash, Key, LogId, Name, Xid};
 use handfast_common::limits::MAX_BRANCHES;
-use handfast_common::messages::{KnownStart, MAX_UNPROVEN, Mark, Member, Seen};
+use handfast_common::messages::{KnownStart, Mark, Member, Seen};
 use handfast_common::outcome::Payload;
 
 /// The protocol's part of a prepare record. The resource manager adds locks and writes of its own and forces both as
@@ -59,10 +59,6 @@ pub struct Line {
     pub seen: Seen,
     /// Its low-water mark. Written in the same store transaction that trims the markers it covers.
     pub mark: Option<Mark>,
-    /// What had been seen before each Hello since the last one that is proven accepted, in the order of the epochs. Forced
-    /// with the epoch, or a Welcome that is lost would hide a foreign start for good (t08b).
-    #[serde(deserialize_with = "codec::bounded::<_, _, MAX_UNPROVEN>")]
-    pub unproven: Vec<Seen>,
 }
 
 /// All of it, as found after a restart.

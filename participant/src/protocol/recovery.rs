@@ -72,8 +72,7 @@ fn lines(found: Vec<Line>, prepared: &[Prepared]) -> Result<BTreeMap<LogId, Line
     }
     for record in prepared {
         let log = record.xid.log;
-        let line =
-            lines.entry(log).or_insert(Line { log, name: None, seen: record.seen, mark: None, unproven: Vec::new() });
+        let line = lines.entry(log).or_insert(Line { log, name: None, seen: record.seen, mark: None });
         line.seen = later(line.seen, record)?;
     }
     Ok(lines)

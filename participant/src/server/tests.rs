@@ -204,7 +204,7 @@ async fn t02_a_coordinator_that_dies_is_noticed_at_once_by_a_branch_in_doubt() {
                 other => panic!("{other:?}"),
             }
         };
-        let greeting = Order::Hello { name: name("a"), coordinator: name("coordinator"), known: None };
+        let greeting = Order::Hello { name: name("a"), coordinator: name("coordinator"), known: None, after: None };
         let who = order(greeting).await.from;
         let to = Addressee { name: who.name, store: who.store, incarnation: who.incarnation };
         let put = Operation::Put(Put { key: "x".into(), value: Value::Integer(1) });

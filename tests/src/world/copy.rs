@@ -1,11 +1,14 @@
-//! A copy of the coordinator's folder that ran once and was heard by one participant (t08b): whatever is lost then, the
-//! original never gives that participant an order, and stops again and again.
+//! Copies of the coordinator's folder (t08b). One has run and was heard by one participant: whatever is lost then, the
+//! original never gives that participant an order, and stops again and again. Another one is older than what participants
+//! have heard: however often it is started it leaves no trace, and the original goes on as if it had never been.
 
 use handfast_common::ids::{Age, Epoch, Name, Nonce, TxnId};
-use handfast_common::messages::{Mark, Order, Stamp, ToParticipant};
+use handfast_common::messages::{Answer, FromParticipant, Mark, Order, Refusal, Seen, Stamp, ToParticipant};
+use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
 
-use super::{Event, LOG, MS, Summary, World};
+use super::log::Log;
+use super::{Event, LOG, MS, PARTICIPANTS, Summary, World};
 
 /// The participant that the copy speaks to.
 const HEARER: usize = 0;
@@ -62,13 +65,115 @@ impl World {
             self.events += 1;
             let reply = p::ReplyTo(self.events);
             let coordinator = Name::new("coordinator").expect("a plain name");
-            let message = ToParticipant { from, order: Order::Hello { name, coordinator, known: None } };
+            // It is a copy of all of the log, and knows whatever has been seen.
+            let after = heard(self);
+            let message = ToParticipant { from, order: Order::Hello { name, coordinator, known: None, after } };
             self.participate(HEARER, p::Input::OrderReceived { reply, message });
             let now = self.now;
             self.until(now + 50 * MS);
         }
         self.copy = Copied::Seen;
         self.at(0, Event::StartCoordinator);
+    }
+
+    /// Like [`World::run`], but a copy from early on is started several times in between, in ever newer epochs, when all
+    /// participants have heard of more than it has. Everything is promised nevertheless.
+    ///
+    /// # Panics
+    /// When the copy changes anything anywhere, or a promise is broken.
+    pub fn run_with_an_older_copy(mut self) -> Summary {
+        for _ in 0..40 {
+            let when = self.dice.below(2_500 * MS);
+            self.at(when, Event::NewTransaction);
+        }
+        for _ in 0..10 {
+            let when = self.dice.below(2_500 * MS);
+            self.at(when, Event::NewInteractive);
+        }
+        for _ in 0..6 {
+            let when = self.dice.between(300, 2_500) * MS;
+            self.at(when, Event::Fault);
+        }
+        let taken = self.dice.between(100, 600);
+        self.until(taken * MS);
+        let older = self.coordinator.log.on_disk();
+        self.until(1_000 * MS);
+        self.let_all_hear_more_than(&older);
+        self.crash_coordinator();
+        self.copy = Copied::Running;
+        self.start_again_and_again(older);
+        self.copy = Copied::No;
+        self.at(0, Event::StartCoordinator);
+        let now = self.now;
+        self.until(now + 500 * MS);
+        self.settle()
+    }
+
+    /// Work goes on until every participant has on disk what the copy lacks: a start, or at least a decision.
+    fn let_all_hear_more_than(&mut self, older: &Log) {
+        let (machine, _) = recover(&self.coordinator.config, older, FOREIGN);
+        let (_, Epoch(next), _, _) = machine.standing();
+        let decisions = older.decisions();
+        for round in 1.. {
+            let more = |seen: Seen| seen.epoch >= Epoch(next) || seen.decisions > decisions;
+            if self.participants.iter().all(|node| node.store.seen().is_some_and(more)) {
+                return;
+            }
+            // There may be no more work that needs a decision.
+            if round % 30 == 0 {
+                self.crash_coordinator();
+            }
+            assert!(round < 1_000, "the participants never hear of more");
+            let now = self.now;
+            self.until(now + 50 * MS);
+        }
+    }
+
+    /// Until the copy has counted its epochs beyond all that the original has, and some more.
+    fn start_again_and_again(&mut self, mut older: Log) {
+        let beyond = self.coordinator.log.epochs() + 3;
+        while older.epochs() <= beyond {
+            let nonce = Nonce(FOREIGN.0 - older.epochs());
+            let (mut machine, mut effects) = recover(&self.coordinator.config, &older, nonce);
+            let mut last = older.last();
+            for effect in effects.drain(..) {
+                if let c::Effect::Append { number, record, erase, .. } = effect {
+                    older.append(number, record, erase);
+                    last = number;
+                }
+            }
+            older.force(last);
+            let _ = machine.step(c::Input::RecordsForced { upto: last });
+            // It stops at the first participant that answers; the next start may meet another one first.
+            let first = usize::try_from(self.dice.below(PARTICIPANTS as u64)).unwrap_or(0);
+            let met =
+                (0..PARTICIPANTS).map(|n| (first + n) % PARTICIPANTS).find(|n| self.is_found_out(*n, &mut machine));
+            self.summary.stops += u32::from(met.is_some());
+            // Meanwhile what was on its way arrives, and nodes come and go.
+            let now = self.now;
+            self.until(now + 20 * MS);
+        }
+    }
+
+    /// Whether a participant that is up has told the copy to stop; nothing changes there by it.
+    fn is_found_out(&mut self, n: usize, copy: &mut c::Coordinator) -> bool {
+        let name = self.participants[n].name();
+        let effects = copy.step(c::Input::PeerConnected { name: name.clone() });
+        let [c::Effect::Send { message, .. }] = &effects[..] else { panic!("not only Hello: {effects:?}") };
+        let node = &mut self.participants[n];
+        let Some(machine) = &mut node.machine else { return false };
+        let before = machine.clone();
+        let reply = p::ReplyTo(u64::MAX);
+        let answers = machine.step(p::Input::OrderReceived { reply, message: message.clone() });
+        assert_eq!(*machine, before, "an older copy leaves a trace at p{n}");
+        let [p::Effect::Reply { answer: answer @ Answer::Refused(refusal), .. }] = &answers[..] else {
+            panic!("an older copy is let in at p{n}: {answers:?}")
+        };
+        self.summary.seen_before += u32::from(matches!(refusal, Refusal::SeenBefore(_)));
+        let message = FromParticipant { from: node.identity(), answer: answer.clone() };
+        let effects = copy.step(c::Input::AnswerReceived { name, message });
+        assert!(matches!(&effects[..], [c::Effect::Stop { .. }]), "an older copy goes on: {effects:?}");
+        true
     }
 
     pub(super) fn is_held_back(&self) -> bool {
@@ -87,4 +192,10 @@ impl World {
         self.summary.stops += 1;
         self.crash_coordinator();
     }
+}
+
+/// A start of a copy.
+fn recover(config: &c::Config, log: &Log, nonce: Nonce) -> (c::Coordinator, Vec<c::Effect>) {
+    let recovered = c::Coordinator::recover(config.clone(), LOG, nonce, log.records(), log.last());
+    recovered.unwrap_or_else(|error| panic!("a copy does not start: {error}"))
 }

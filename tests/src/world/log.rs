@@ -40,10 +40,23 @@ impl Log {
         self.writes.iter().position(|(_, record, _)| is_it(record)).map(|at| at < self.forced)
     }
 
+    /// How many decisions it has ever had.
+    #[must_use]
+    pub fn decisions(&self) -> u64 {
+        let decision = |record: &Record| if let Record::Commit(commit) = record { commit.decision } else { 0 };
+        self.writes.iter().map(|(_, record, _)| decision(record)).max().unwrap_or(0)
+    }
+
     /// How many starts it knows.
     #[must_use]
     pub fn epochs(&self) -> u64 {
         self.writes.iter().filter(|(_, record, _)| matches!(record, Record::Epoch { .. })).count() as u64
+    }
+
+    /// What a copy of the folder has, taken now: what is on disk for sure.
+    #[must_use]
+    pub fn on_disk(&self) -> Self {
+        Self { writes: self.writes[..self.forced].to_vec(), forced: self.forced }
     }
 
     /// Loses some of what nobody was told about: a write may have reached the disk unreported.

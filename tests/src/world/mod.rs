@@ -122,6 +122,8 @@ pub struct Summary {
     pub freed: u32,
     /// Times that the coordinator stopped because a copy of it had been heard of.
     pub stops: u32,
+    /// Hellos of an older copy that were refused because of what had been seen before.
+    pub seen_before: u32,
 }
 
 /// The world.
@@ -209,6 +211,11 @@ impl World {
             self.at(when, Event::Fault);
         }
         self.until(chaos);
+        self.settle()
+    }
+
+    /// All faults heal, and everything ends as it should.
+    fn settle(mut self) -> Summary {
         self.heal();
         let healed = self.now;
         self.until_watching(healed, healed + 5_000 * MS);

@@ -111,10 +111,7 @@ impl Node {
 
     fn greet(&mut self, n: u64) {
         self.step(Input::PeerConnected { name: identity(n).name });
-        self.hear(
-            n,
-            Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true }),
-        );
+        self.hear(n, Answer::Welcome(Welcome { unconfirmed: Vec::new(), complete: true, remembers: true }));
     }
 
     fn inquire(&mut self, n: u64, xid: Xid) -> InquiryAnswer {

@@ -46,12 +46,7 @@ fn any_input(dice: &mut Dice, bench: &Bench) -> Input {
     let xid = xid_of(1 + dice.below(bench.epoch), t);
     let participants: Vec<u64> = (1..=3).filter(|_| dice.one_in(2)).collect();
     let answer = match dice.below(10) {
-        0 => Answer::Welcome(Welcome {
-            seen: Vec::new(),
-            unconfirmed: Vec::new(),
-            complete: dice.one_in(2),
-            remembers: true,
-        }),
+        0 => Answer::Welcome(Welcome { unconfirmed: Vec::new(), complete: dice.one_in(2), remembers: true }),
         1..=3 => Answer::Voted { xid, vote: yes() },
         4 => Answer::Voted { xid, vote: if dice.one_in(3) { no(ReasonKind::Conflict) } else { read("r") } },
         5 => Answer::Released { xid, held: !dice.one_in(4) },
@@ -64,9 +59,7 @@ fn any_input(dice: &mut Dice, bench: &Bench) -> Input {
                 OnePhaseResult::Aborted(Reason::new(ReasonKind::Conflict, ""))
             },
         },
-        _ if dice.one_in(2) => {
-            Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true })
-        }
+        _ if dice.one_in(2) => Answer::Welcome(Welcome { unconfirmed: Vec::new(), complete: true, remembers: true }),
         _ if !dice.one_in(8) => Answer::Voted { xid, vote: yes() },
         _ => Answer::Refused(Refusal::Fenced(Seen { epoch: Epoch(1), nonce: Nonce(101), decisions: 0 })),
     };

@@ -155,10 +155,7 @@ impl Bench {
     }
 
     pub(super) fn welcome(&mut self, n: u64) -> Vec<Effect> {
-        self.answer(
-            n,
-            Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true }),
-        )
+        self.answer(n, Answer::Welcome(Welcome { unconfirmed: Vec::new(), complete: true, remembers: true }))
     }
 
     /// Participant `n` is restarted and dialled again: its new start is forced into the registry before anything else.

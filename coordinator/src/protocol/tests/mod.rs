@@ -7,6 +7,7 @@ mod abort;
 mod any_order;
 mod bench;
 mod commit;
+mod copies;
 mod enlist;
 mod hello;
 mod inquiry;

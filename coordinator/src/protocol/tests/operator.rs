@@ -23,7 +23,7 @@ fn removed(registration: Registration) -> Record {
 }
 
 fn welcome(remembers: bool) -> Answer {
-    Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers })
+    Answer::Welcome(Welcome { unconfirmed: Vec::new(), complete: true, remembers })
 }
 
 fn undecided() -> Effect {
@@ -57,7 +57,7 @@ fn a_new_start_is_in_the_registry_on_disk_before_it_is_asked_for_anything() {
     bench.disconnect(1);
     bench.submit(1, &[1]);
     bench.players.insert(name(1), Player { store: store(1), incarnation: 2, sequence: 4 });
-    let hello = |known| Order::Hello { name: name(1), coordinator: own_name(), known: Some(known) };
+    let hello = |known| Order::Hello { name: name(1), coordinator: own_name(), known: Some(known), after: None };
     let known = KnownStart { incarnation: Incarnation(1), sequence: 0 };
     assert_eq!(said(&bench.connect(1), 1), vec![&hello(known)]);
     let write = Effect::Append {

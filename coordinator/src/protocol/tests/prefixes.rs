@@ -117,7 +117,7 @@ impl Workload {
     fn greet(&mut self, n: u64) {
         self.run(|bench| bench.connect(n));
         let unconfirmed = self.markers.get(&n).map(|markers| markers.values().cloned().collect()).unwrap_or_default();
-        let welcome = Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed, complete: true, remembers: true });
+        let welcome = Answer::Welcome(Welcome { unconfirmed, complete: true, remembers: true });
         self.run(|bench| bench.answer(n, welcome));
         let mark = self.bench.machine.mark_for(&name(n));
         self.markers.entry(n).or_default().retain(|txn, _| !mark.covers(*txn));

@@ -116,7 +116,7 @@ fn whoever_answers_with_another_name_is_not_talked_to() {
     bench.connect(2);
     let message = FromParticipant {
         from: bench.identity(1),
-        answer: Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true }),
+        answer: Answer::Welcome(Welcome { unconfirmed: Vec::new(), complete: true, remembers: true }),
     };
     let why = "dialled 'p2', 'p1' answered: check the address".to_owned();
     assert_eq!(

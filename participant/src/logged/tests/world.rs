@@ -176,5 +176,5 @@ pub(super) fn record(n: u64) -> Prepared {
 pub(super) fn line(low: u64) -> Line {
     let seen = Seen { epoch: Epoch(1), nonce: NONCE, decisions: low };
     let mark = Some(Mark { low: txn(low), except: Vec::new() });
-    Line { log: LOG, name: None, seen, mark, unproven: Vec::new() }
+    Line { log: LOG, name: None, seen, mark }
 }

@@ -56,9 +56,8 @@ struct World {
     /// Whether what is sent arrives now, or perhaps later, as a copy.
     arrives: bool,
     epoch: u64,
-    /// The epoch whose Welcome was heard last, and all epochs that were on disk.
-    welcomed: Epoch,
-    entered: BTreeSet<Epoch>,
+    /// The start that the participant has seen last, as far as this one has been told.
+    told: Option<Seen>,
     /// The incarnation that answered Hello in this epoch.
     greeted: Option<Incarnation>,
     txns: BTreeMap<Xid, Txn>,
@@ -86,8 +85,7 @@ impl World {
             replies: 0,
             arrives: true,
             epoch: 1,
-            welcomed: Epoch(0),
-            entered: BTreeSet::new(),
+            told: None,
             greeted: None,
             txns: BTreeMap::new(),
             sent: Vec::new(),
@@ -128,7 +126,6 @@ impl World {
     fn step(&mut self, input: Input, heard: bool) {
         let taken = input.clone();
         let held = self.model.held.clone();
-        self.entered.extend(self.model.disk.line.as_ref().map(|line| line.seen.epoch));
         let effects = self.machine.step(input);
         for effect in &effects {
             if self.model.take(effect) {
@@ -217,12 +214,7 @@ impl World {
                 txn.over = true;
             }
             Answer::OnePhaseEnded { xid, .. } => self.txn(xid).over = true,
-            Answer::Welcome(Welcome { seen, unconfirmed, complete, .. }) => {
-                // t08b: whatever was seen since one was heard, however many were lost.
-                for epoch in self.entered.range(self.welcomed..Epoch(self.epoch)) {
-                    assert!(seen.iter().any(|seen| seen.epoch == *epoch), "{epoch:?} was seen and is not told");
-                }
-                self.welcomed = Epoch(self.epoch);
+            Answer::Welcome(Welcome { unconfirmed, complete, .. }) => {
                 assert!(complete);
                 self.greeted = Some(self.incarnation());
                 let done: BTreeSet<Xid> = unconfirmed.iter().map(|one| one.xid).collect();
@@ -240,8 +232,21 @@ impl World {
                     }
                 }
             }
+            Answer::Refused(Refusal::SeenBefore(seen)) => {
+                // No other coordinator has been here.
+                assert!(seen.nonce == nonce(seen.epoch.0) && seen.epoch < Epoch(self.epoch), "{seen:?}");
+                self.told = Some(Seen { decisions: self.stamp().decisions, ..seen });
+                self.greet(true);
+            }
             Answer::Received | Answer::Refused(_) => {}
         }
+    }
+
+    /// Hello, after the start that the participant has spoken of, or else after the last one.
+    fn greet(&mut self, heard: bool) {
+        let last = self.epoch.checked_sub(1).filter(|last| *last > 0);
+        let guess = last.map(|last| Seen { decisions: self.stamp().decisions, ..seen(last) });
+        self.send(hello_knowing(self.told.or(guess)), heard);
     }
 
     fn txn(&mut self, xid: Xid) -> &mut Txn {
@@ -261,11 +266,12 @@ impl World {
 
     fn restart_coordinator(&mut self) {
         self.epoch += 1;
+        self.told = None;
         self.greeted = None;
         for txn in self.txns.values_mut().filter(|txn| !txn.one_phase && txn.decision.is_none()) {
             (txn.decision, txn.over, txn.open) = (Some(Decision::Abort), true, false);
         }
-        self.send(hello(), true);
+        self.greet(true);
     }
 
     fn crash_participant(&mut self, luck: u32) {
@@ -297,7 +303,7 @@ impl World {
             while !self.model.is_idle() {
                 self.act(Act::EndJob(0, 0), true);
             }
-            self.send(hello(), true);
+            self.greet(true);
             while !self.model.is_idle() {
                 self.act(Act::EndJob(0, 0), true);
             }

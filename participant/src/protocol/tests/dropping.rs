@@ -82,7 +82,7 @@ fn f25_every_end_of_an_open_branch_lets_go_of_it_and_refuses_what_comes_later() 
     type End<'a> = Box<dyn Fn(&mut Participant) -> Effects + 'a>;
     let ends_of: [(End<'_>, ReasonKind); 4] = [
         (Box::new(|p| say(p, 9, &stamp(1), abort(x))), ReasonKind::Lost),
-        (Box::new(|p| say(p, 9, &stamp(2), hello())), ReasonKind::Lost),
+        (Box::new(|p| say(p, 9, &stamp(2), hello_after(1))), ReasonKind::Lost),
         (Box::new(|p| enlisted(p, x, Enlisted::Over(over.clone()))), ReasonKind::Expired),
         (Box::new(|p| p.step(Input::StampReceived(stamp_passed.clone()))), ReasonKind::BadWork),
     ];
@@ -186,8 +186,8 @@ fn t19_what_an_older_start_opened_can_not_be_committed_once_a_newer_one_has_spok
     // The older coordinator may be a stopped process that wakes up with all it needs but this vote.
     let x = xid(1);
     let mut p = worked(x, 1);
-    let out = say(&mut p, 2, &stamp(2), hello());
-    let next = Line { seen: seen(2), unproven: vec![seen(1)], ..line(1) };
+    let out = say(&mut p, 2, &stamp(2), hello_after(1));
+    let next = Line { seen: seen(2), ..line(1) };
     // Nothing of it is in a log, so nobody waits for its undoing.
     assert_eq!(out, vec![aborts(x), Effect::ForceLine(next)]);
     let fenced = |to| vec![refused(to, Refusal::Fenced(seen(2)))];

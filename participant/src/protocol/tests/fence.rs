@@ -5,23 +5,22 @@ use handfast_common::messages::{Unconfirmed, Welcome};
 
 use super::*;
 
-pub(super) fn welcome(seen: &[Seen], done: &[(Xid, OnePhaseDone)]) -> Answer {
+pub(super) fn welcome(done: &[(Xid, OnePhaseDone)]) -> Answer {
     let unconfirmed = done
         .iter()
         .cloned()
         .map(|(xid, done)| Unconfirmed { xid, key: done.key, hash: done.hash, reads: done.reads })
         .collect();
-    Answer::Welcome(Welcome { seen: seen.to_vec(), unconfirmed, complete: true, remembers: true })
+    Answer::Welcome(Welcome { unconfirmed, complete: true, remembers: true })
 }
 
 fn forced(p: &mut Participant) -> Effects {
     p.step(Input::LineForced { log: LOG })
 }
 
-/// The line after the Hello of the epoch behind `before`, with what was seen before earlier ones.
-fn after(before: u64, earlier: &[u64]) -> Line {
-    let unproven = earlier.iter().copied().chain([before]).map(seen).collect();
-    Line { seen: seen(before + 1), unproven, ..line(1) }
+/// The line after the Hello of this epoch.
+fn entered(epoch: u64) -> Line {
+    Line { seen: seen(epoch), ..line(1) }
 }
 
 fn all_orders(x: Xid) -> [Order; 6] {
@@ -35,12 +34,12 @@ fn first_contact_is_by_hello_only_and_answered_after_the_force() {
         assert_eq!(say(&mut p, 1, &stamp(1), order), vec![refused(1, Refusal::HelloFirst)]);
     }
     assert_eq!(p.step(Input::StampReceived(stamp(1))), vec![]);
-    let wrong = Order::Hello { name: name("bank-b"), coordinator: name("coordinator"), known: None };
+    let wrong = Order::Hello { name: name("bank-b"), coordinator: name("coordinator"), known: None, after: None };
     assert_eq!(say(&mut p, 2, &stamp(1), wrong), vec![refused(2, Refusal::WrongAddressee)]);
     assert_eq!(say(&mut p, 3, &stamp(1), hello()), vec![Effect::ForceLine(Line { mark: None, ..line(1) })]);
     assert_eq!(say(&mut p, 4, &stamp(1), prepare(xid(1))), vec![refused(4, Refusal::HelloFirst)]);
     assert_eq!(say(&mut p, 5, &stamp(1), hello()), vec![]);
-    assert_eq!(forced(&mut p), vec![reply(3, welcome(&[], &[])), reply(5, welcome(&[], &[]))]);
+    assert_eq!(forced(&mut p), vec![reply(3, welcome(&[])), reply(5, welcome(&[]))]);
     assert_eq!(p.seen(LOG), Some(seen(1)));
 }
 
@@ -83,7 +82,7 @@ fn a_wrong_name_store_or_start_is_refused() {
 fn f21_a_stale_epoch_changes_nothing() {
     let x = xid(1);
     let mut p = in_doubt(x);
-    let _ = say(&mut p, 1, &stamp(2), hello());
+    let _ = say(&mut p, 1, &stamp(2), hello_after(1));
     let _ = forced(&mut p);
     let before = p.clone();
     let stale = Stamp { decisions: 50, mark: mark(50), clock: Age(50), ..stamp(1) };
@@ -112,7 +111,7 @@ fn t08_the_same_epoch_twice_is_found() {
 }
 
 #[test]
-fn t09b_decisions_count_as_seen_when_a_message_says_so_and_welcome_tells_what_was_seen_before() {
+fn t09b_decisions_count_as_seen_when_a_message_says_so_and_whoever_knows_fewer_does_not_enter() {
     let mut p = greeted();
     let heard = Stamp { decisions: 7, ..stamp(1) };
     let seen_7 = Seen { decisions: 7, ..seen(1) };
@@ -122,13 +121,16 @@ fn t09b_decisions_count_as_seen_when_a_message_says_so_and_welcome_tells_what_wa
     );
     // A smaller number that comes late changes nothing.
     assert_eq!(say(&mut p, 2, &stamp(1), abort(xid(1))), vec![reply(2, Answer::Received)]);
-    assert_eq!(say(&mut p, 3, &stamp(1), hello()), vec![reply(3, welcome(&[seen_7], &[]))]);
+    assert_eq!(say(&mut p, 3, &stamp(1), hello()), vec![reply(3, welcome(&[]))]);
     let newer = Stamp { decisions: 4, ..stamp(2) };
     let seen_2 = Seen { decisions: 4, ..seen(2) };
-    let forced_line = Line { seen: seen_2, unproven: vec![seen_7], ..line(1) };
-    assert_eq!(say(&mut p, 4, &newer, hello()), vec![Effect::ForceLine(forced_line)]);
+    let fewer = hello_knowing(Some(Seen { decisions: 6, ..seen_7 }));
+    assert_eq!(say(&mut p, 4, &newer, fewer), vec![refused(4, Refusal::SeenBefore(seen_7))]);
+    let as_many = hello_knowing(Some(seen_7));
+    let forced_line = Line { seen: seen_2, ..line(1) };
+    assert_eq!(say(&mut p, 4, &newer, as_many), vec![Effect::ForceLine(forced_line)]);
     assert_eq!(p.seen(LOG), Some(seen_7));
-    assert_eq!(forced(&mut p), vec![reply(4, welcome(&[seen_7], &[]))]);
+    assert_eq!(forced(&mut p), vec![reply(4, welcome(&[]))]);
     assert_eq!(p.seen(LOG), Some(seen_2));
 }
 
@@ -136,10 +138,9 @@ fn t09b_decisions_count_as_seen_when_a_message_says_so_and_welcome_tells_what_wa
 fn t12a_a_commit_of_an_older_epochs_transaction_is_carried_out() {
     let x = xid(1);
     let mut p = in_doubt(x);
-    let _ = say(&mut p, 2, &stamp(2), hello());
+    let _ = say(&mut p, 2, &stamp(2), hello_after(1));
     let _ = forced(&mut p);
-    let proven = Effect::NoteLine(Line { seen: seen(2), ..line(1) });
-    assert_eq!(say(&mut p, 3, &stamp(2), commit(x)), vec![proven, Effect::Commit { xid: x }]);
+    assert_eq!(say(&mut p, 3, &stamp(2), commit(x)), vec![Effect::Commit { xid: x }]);
     assert_eq!(p.step(Input::BranchCommitted { xid: x, found: true }), vec![reply(3, Answer::Acknowledged { xid: x })]);
 }
 
@@ -154,7 +155,7 @@ fn t12b_the_epoch_is_durable_and_older_work_has_ended_before_welcome() {
     let why = "its coordinator was restarted";
     let fenced = |to| refused(to, Refusal::Fenced(seen(2)));
     assert_eq!(
-        say(&mut p, 10, &stamp(2), hello()),
+        say(&mut p, 10, &stamp(2), hello_after(1)),
         vec![
             cancel(waiting, ReasonKind::Lost, why),
             fenced(1),
@@ -173,13 +174,12 @@ fn t12b_the_epoch_is_durable_and_older_work_has_ended_before_welcome() {
         vec![timer(Timer::Inquire(waiting), Duration::from_secs(1), true)]
     );
     let committed = OnePhaseResult::Committed(payload("reads"));
-    assert_eq!(one_phase_ends(&mut p, one, committed), vec![Effect::ForceLine(after(1, &[]))]);
+    assert_eq!(one_phase_ends(&mut p, one, committed), vec![Effect::ForceLine(entered(2))]);
     assert_eq!(p.seen(LOG), Some(seen(1)));
-    assert_eq!(forced(&mut p), vec![reply(10, welcome(&[seen(1)], &[(one, done(5, "reads"))]))]);
+    assert_eq!(forced(&mut p), vec![reply(10, welcome(&[(one, done(5, "reads"))]))]);
     assert_eq!(state(&p, waiting), Some("in-doubt"));
     let held = Answer::Released { xid: only_read, held: false };
-    let proven = Effect::NoteLine(Line { seen: seen(2), ..line(1) });
-    assert_eq!(say(&mut p, 13, &stamp(2), release(only_read)), vec![proven, reply(13, held)]);
+    assert_eq!(say(&mut p, 13, &stamp(2), release(only_read)), vec![reply(13, held)]);
 }
 
 #[test]
@@ -187,10 +187,10 @@ fn t12b_a_branch_that_only_read_for_an_older_epoch_lets_go_when_its_work_ends() 
     let x = xid(1);
     let mut p = greeted();
     let _ = say(&mut p, 1, &stamp(1), prepare(x));
-    let _ = say(&mut p, 2, &stamp(2), hello());
+    let _ = say(&mut p, 2, &stamp(2), hello_after(1));
     assert_eq!(
         work_ends(&mut p, x, Vote::ReadOnly(payload(""))),
-        vec![Effect::Release { xid: x }, Effect::ForceLine(after(1, &[]))]
+        vec![Effect::Release { xid: x }, Effect::ForceLine(entered(2))]
     );
 }
 
@@ -200,7 +200,7 @@ fn t19_an_older_epochs_vote_is_not_told_once_a_newer_one_has_spoken() {
     let x = xid(1);
     let mut p = greeted();
     let _ = say(&mut p, 1, &stamp(1), prepare(x));
-    assert!(say(&mut p, 2, &stamp(2), hello()).contains(&refused(1, Refusal::Fenced(seen(2)))));
+    assert!(say(&mut p, 2, &stamp(2), hello_after(1)).contains(&refused(1, Refusal::Fenced(seen(2)))));
     let out = work_ends(&mut p, x, Vote::Yes(payload("")));
     assert!(!out.iter().any(|effect| matches!(effect, Effect::Reply { .. })), "{out:?}");
 }
@@ -210,21 +210,20 @@ fn a_still_newer_hello_takes_the_place_of_one_that_waits() {
     let x = xid(1);
     let mut p = greeted();
     let _ = say(&mut p, 1, &stamp(1), prepare(x));
-    let _ = say(&mut p, 2, &stamp(2), hello());
-    let _ = say(&mut p, 3, &stamp(2), hello());
+    let _ = say(&mut p, 2, &stamp(2), hello_after(1));
+    let _ = say(&mut p, 3, &stamp(2), hello_after(1));
     // While work is waited for.
     let fenced = |to, epoch| refused(to, Refusal::Fenced(seen(epoch)));
-    assert_eq!(say(&mut p, 4, &stamp(3), hello()), vec![fenced(2, 3), fenced(3, 3)]);
-    assert_eq!(say(&mut p, 5, &stamp(2), hello()), vec![fenced(5, 3)]);
+    assert_eq!(say(&mut p, 4, &stamp(3), hello_after(2)), vec![fenced(2, 3), fenced(3, 3)]);
+    assert_eq!(say(&mut p, 5, &stamp(2), hello_after(1)), vec![fenced(5, 3)]);
     let vote = Vote::No(no(ReasonKind::Lost));
-    assert_eq!(work_ends(&mut p, x, vote), vec![Effect::ForceLine(after(2, &[1]))]);
+    assert_eq!(work_ends(&mut p, x, vote), vec![Effect::ForceLine(entered(3))]);
     // While a force is on its way: one at a time.
-    assert_eq!(say(&mut p, 6, &stamp(4), hello()), vec![fenced(4, 4)]);
-    assert_eq!(forced(&mut p), vec![Effect::ForceLine(after(3, &[1, 2]))]);
+    assert_eq!(say(&mut p, 6, &stamp(4), hello_after(3)), vec![fenced(4, 4)]);
+    assert_eq!(forced(&mut p), vec![Effect::ForceLine(entered(4))]);
     assert_eq!(say(&mut p, 7, &stamp(3), commit(x)), vec![fenced(7, 4)]);
     assert_eq!(say(&mut p, 8, &stamp(4), commit(x)), vec![refused(8, Refusal::HelloFirst)]);
-    // What was seen before is all that was heard of: each may be a copy's.
-    assert_eq!(forced(&mut p), vec![reply(6, welcome(&[seen(1), seen(2), seen(3)], &[]))]);
+    assert_eq!(forced(&mut p), vec![reply(6, welcome(&[]))]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::*;
 const OTHER: LogId = LogId(Uuid::from_u128(0x11));
 
 fn hello_by(coordinator: &str, known: Option<KnownStart>) -> Order {
-    Order::Hello { name: name("bank-a"), coordinator: name(coordinator), known }
+    Order::Hello { name: name("bank-a"), coordinator: name(coordinator), known, after: Some(seen(1)) }
 }
 
 fn start(incarnation: u64, sequence: u64) -> Option<KnownStart> {
@@ -73,7 +73,7 @@ fn the_name_of_a_coordinator_stands_in_its_line() {
     // A line of before names were kept, and one of a coordinator that was renamed.
     for before in [None, Some(name("old"))] {
         let mut p = recovered(Recovered { lines: vec![Line { name: before, ..line(1) }], ..Recovered::default() });
-        let welcome = reply(1, fence::welcome(&[seen(1)], &[]));
+        let welcome = reply(1, fence::welcome(&[]));
         assert_eq!(say(&mut p, 1, &stamp(1), hello()), vec![Effect::NoteLine(line(1)), welcome.clone()]);
         assert_eq!(say(&mut p, 1, &stamp(1), hello()), vec![welcome]);
     }
@@ -81,7 +81,7 @@ fn the_name_of_a_coordinator_stands_in_its_line() {
     let mut p = recovered(Recovered { lines: vec![line(2)], ..Recovered::default() });
     let fenced = refused(1, Refusal::Fenced(seen(2)));
     assert_eq!(say(&mut p, 1, &stamp(1), hello_by("old", None)), vec![fenced]);
-    assert_eq!(say(&mut p, 2, &stamp(2), hello()), vec![reply(2, fence::welcome(&[seen(2)], &[]))]);
+    assert_eq!(say(&mut p, 2, &stamp(2), hello_after(1)), vec![reply(2, fence::welcome(&[]))]);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn another_log_under_a_known_name_is_refused_while_something_waits_for_the_known
     refuses(&mut unconfirmed);
     // It is just saying Hello itself.
     let mut entering = greeted();
-    let _ = say(&mut entering, 1, &stamp(2), hello());
+    let _ = say(&mut entering, 1, &stamp(2), hello_after(1));
     assert_eq!(say(&mut entering, 9, &other_stamp(), hello()), vec![refused(9, Refusal::OtherLog(LOG))]);
 
     // Ended and, for one phase, confirmed: nothing waits any more.
@@ -130,7 +130,7 @@ fn a_name_that_nothing_waits_for_goes_over_to_the_new_log_and_back() {
         assert_eq!(say(&mut p, 1, &other_stamp(), hello()), expected);
         // The same rule the other way round: while it says Hello it is alive.
         assert_eq!(say(&mut p, 2, &stamp(1), hello()), vec![refused(2, Refusal::OtherLog(OTHER))]);
-        assert_eq!(p.step(Input::LineForced { log: OTHER })[..1], [reply(1, fence::welcome(&[], &[]))]);
+        assert_eq!(p.step(Input::LineForced { log: OTHER })[..1], [reply(1, fence::welcome(&[]))]);
         let out = say(&mut p, 3, &stamp(1), hello());
         assert_eq!(out[0], Effect::NoteLine(Line { name: None, ..other_line() }));
         assert!(matches!(&out[1], Effect::Say { xid: None, .. }));

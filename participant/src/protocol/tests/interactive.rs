@@ -365,7 +365,7 @@ fn who_is_not_meant_or_not_greeted_runs_nothing() {
     assert_eq!(execute(&mut p, 4, copied, 1), lost(4, "it was begun by another start of its coordinator"));
     assert_eq!((p.branches().count(), p.clock()), (0, Age(0)));
     // A newer epoch on its way in, and in.
-    let _ = say(&mut p, 5, &stamp(2), hello());
+    let _ = say(&mut p, 5, &stamp(2), hello_after(1));
     assert_eq!(execute(&mut p, 6, xid_of(2, 1), 1), not_yet(6));
     assert_eq!(execute(&mut p, 7, xid(1), 1), lost(7, "its coordinator was restarted"));
     let _ = p.step(Input::LineForced { log: LOG });

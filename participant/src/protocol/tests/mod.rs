@@ -4,12 +4,12 @@
 #![allow(clippy::wildcard_enum_match_arm, clippy::unwrap_used)]
 
 mod any_order;
+mod copies;
 mod dropping;
 mod fence;
 mod guard;
 mod in_doubt;
 mod interactive;
-mod lost_welcome;
 mod model;
 mod one_phase;
 mod pair;
@@ -69,7 +69,7 @@ fn seen(epoch: u64) -> Seen {
 }
 
 fn line(epoch: u64) -> Line {
-    Line { log: LOG, name: Some(name("coordinator")), seen: seen(epoch), mark: Some(mark(0)), unproven: vec![] }
+    Line { log: LOG, name: Some(name("coordinator")), seen: seen(epoch), mark: Some(mark(0)) }
 }
 
 fn payload(text: &str) -> Payload {
@@ -152,8 +152,18 @@ fn ask(xid: Xid) -> Order {
     Order::AskOnePhase { to: to(), xid }
 }
 
+/// Of a coordinator that greets this participant for the first time, or again in the same epoch.
 fn hello() -> Order {
-    Order::Hello { name: name("bank-a"), coordinator: name("coordinator"), known: None }
+    hello_knowing(None)
+}
+
+/// Of a coordinator that takes `epoch` for the last start seen here.
+fn hello_after(epoch: u64) -> Order {
+    hello_knowing(Some(seen(epoch)))
+}
+
+fn hello_knowing(after: Option<Seen>) -> Order {
+    Order::Hello { name: name("bank-a"), coordinator: name("coordinator"), known: None, after }
 }
 
 fn no(kind: ReasonKind) -> Reason {

@@ -66,16 +66,16 @@ fn t04c_a_done_marker_is_reported_before_a_new_epoch_can_trim_it() {
     let _ = one_phase_ends(&mut p, x, committed("reads"));
     // The new epoch has never heard of it, and its mark passes it: neither Hello takes that mark over.
     let passed = Stamp { mark: Mark { low: xid_of(2, 0).txn, except: vec![] }, ..stamp(2) };
-    let next = Line { seen: seen(2), unproven: vec![seen(1)], ..line(1) };
+    let next = Line { seen: seen(2), ..line(1) };
     let forced = Effect::ForceLine(next.clone());
-    assert_eq!(say(&mut p, 2, &passed, hello()), vec![forced]);
-    assert_eq!(say(&mut p, 3, &passed, hello()), vec![]);
-    let unconfirmed = |to| reply(to, fence::welcome(&[seen(1)], &[(x, done(5, "reads"))]));
+    assert_eq!(say(&mut p, 2, &passed, hello_after(1)), vec![forced]);
+    assert_eq!(say(&mut p, 3, &passed, hello_after(1)), vec![]);
+    let unconfirmed = |to| reply(to, fence::welcome(&[(x, done(5, "reads"))]));
     assert_eq!(p.step(Input::LineForced { log: LOG }), vec![unconfirmed(2), unconfirmed(3)]);
     // From then on it may be confirmed.
     let noted = Effect::NoteLine(Line { mark: Some(passed.mark.clone()), ..next });
-    let again = reply(4, fence::welcome(&[seen(1), seen(2)], &[]));
-    assert_eq!(say(&mut p, 4, &passed, hello()), vec![noted, again]);
+    let again = reply(4, fence::welcome(&[]));
+    assert_eq!(say(&mut p, 4, &passed, hello_after(1)), vec![noted, again]);
     assert_eq!(p.branches().count(), 0);
 }
 

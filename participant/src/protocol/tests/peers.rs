@@ -215,7 +215,7 @@ fn f11_a_question_about_a_start_that_was_never_greeted_leaves_nothing_behind() {
         assert_eq!(asked(&mut p, 1, x), cant(1, Unsaid::NotMe));
     }
     // Nor while a newer epoch is on its way in.
-    let _ = say(&mut p, 2, &stamp(2), hello());
+    let _ = say(&mut p, 2, &stamp(2), hello_after(1));
     assert_eq!(asked(&mut p, 3, xid(1)), cant(3, Unsaid::NotMe));
     assert_eq!(p.branches().count(), 0);
 }

@@ -134,7 +134,7 @@ fn racers(dice: &mut Dice, x: Xid) -> Vec<Input> {
             2 => answer(Enlisted::Over(no(ReasonKind::Expired))),
             3 => answer(Enlisted::NotYet),
             4 => Input::CoordinatorLost { log: LOG },
-            _ => order(50 + racers.len() as u64, &stamp(2), hello()),
+            _ => order(50 + racers.len() as u64, &stamp(2), hello_after(1)),
         });
     }
     racers

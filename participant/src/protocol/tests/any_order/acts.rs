@@ -100,7 +100,7 @@ impl World {
                 | Act::Ask(_)
                 | Act::Hello,
                 _,
-            ) => self.send(hello(), heard),
+            ) => self.greet(heard),
             (Act::AnswerEnlist(which), _) => self.answer_enlist(which.into()),
             (Act::PeerAsks(which), _) => self.peer_asks(which),
             (Act::PeerAnswers(which), _) => self.peer_answers(which.into()),
