@@ -43,6 +43,23 @@ fn kill_all_under_load(system: &mut System, first: usize) {
     load.wait().expect("the client ends");
 }
 
+/// Some kills leave nothing in doubt: until one has. The participants are up then, the coordinator is not.
+fn kill_until_in_doubt(system: &mut System) {
+    for round in 1.. {
+        kill_all_under_load(system, round * 5_000);
+        for node in &mut system.participants {
+            node.start().expect("a participant starts again");
+        }
+        // They ask each other: what one of them knows is settled first.
+        std::thread::sleep(Duration::from_secs(2));
+        if system.is_in_doubt() {
+            return;
+        }
+        assert!(round < 10, "no kill leaves anything in doubt");
+        system.coordinator.start().expect("it starts again");
+    }
+}
+
 #[test]
 fn f10_t09a_a_coordinator_log_from_before_the_last_100_commits_is_refused_and_nothing_is_presumed() {
     let mut system = System::start(PROGRAM, 2);
@@ -52,16 +69,11 @@ fn f10_t09a_a_coordinator_log_from_before_the_last_100_commits_is_refused_and_no
     copy_folder(system.coordinator.data(), &old);
     system.coordinator.start().expect("it starts again");
     assert_eq!(committed(&system.submit(&lines(20..140, "p0", "p1"))), 120);
-    kill_all_under_load(&mut system, 1_000);
-    for node in &mut system.participants {
-        node.start().expect("a participant starts again");
-    }
+    kill_until_in_doubt(&mut system);
     let in_doubt = || -> Vec<Vec<Value>> {
         let txns = |lines: Vec<Value>| lines.into_iter().map(|line| line["txn"].clone()).collect();
         system.participants.iter().map(|node| txns(system.in_doubt(node))).collect()
     };
-    // They ask each other: what one of them knows is settled first.
-    std::thread::sleep(Duration::from_secs(2));
     let before = in_doubt();
     assert!(!before.iter().all(Vec::is_empty), "the kill left nothing in doubt");
 
@@ -102,19 +114,7 @@ fn t08_a_coordinator_that_was_wiped_is_refused_while_its_branches_are_in_doubt()
     let mut system = System::start(PROGRAM, 2);
     let data = system.coordinator.data().to_owned();
     let kept = system.folder().join("kept");
-    // Some kills leave nothing in doubt.
-    for round in 1.. {
-        kill_all_under_load(&mut system, round * 5_000);
-        for node in &mut system.participants {
-            node.start().expect("a participant starts again");
-        }
-        std::thread::sleep(Duration::from_secs(2));
-        if system.is_in_doubt() {
-            break;
-        }
-        assert!(round < 10, "no kill leaves anything in doubt");
-        system.coordinator.start().expect("it starts again");
-    }
+    kill_until_in_doubt(&mut system);
     fs::rename(&data, &kept).expect("moved away");
     system.coordinator.start().expect("an empty folder is a new coordinator");
     let status = system.coordinator.wait_exit(SOON).expect("the wiped one stops by itself");
