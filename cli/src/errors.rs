@@ -247,6 +247,12 @@ const CATALOGUE: &[Entry] = &[
                answer fits its line. From anything else it could not tell what has been sent.",
         next: "name the right file, or leave --resume out to send everything",
     },
+    Entry {
+        code: "HF0601",
+        what: "nothing to verify",
+        more: "It looks at data folders of stopped processes, and proves what can be proved over those that are given.",
+        next: "give --coordinator DIR and --participant DIR, each as often as there are folders",
+    },
 ];
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod outcome;
 mod output;
 mod serve;
 mod submit;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     /// Reads last committed values of a participant.
     #[command(subcommand)]
     Kv(inspect::KvCommand),
+    /// Reads the files of a stopped system and proves that they fit together.
+    Verify(verify::VerifyArgs),
     /// Moves money between processes of its own while it kills them.
     Demo(demo::DemoArgs),
     /// Explains an error code such as HF0103.
@@ -95,6 +98,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Outcome(args) => outcome::run(&args, cli.output),
         Command::Txn(command) => inspect::txn(&command, cli.output),
         Command::Kv(command) => inspect::kv(&command, cli.output),
+        Command::Verify(args) => verify::run(&args, cli.output),
         Command::Demo(args) => demo::run(&args, cli.output).map_err(Failure::other),
         Command::Explain { code } => errors::explain(&code, cli.output),
     }

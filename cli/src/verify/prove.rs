@@ -75,7 +75,8 @@ fn memory_of_the_log(log: &CoordinatorLog, store: &ParticipantStore, findings: &
         }
         Some(_) => return,
     };
-    let what = format!("{} has heard of {missing}, which {} does not have: an older copy of the log", store.label, log.label);
+    let what =
+        format!("{} has heard of {missing}, which {} does not have: an older copy of the log", store.label, log.label);
     finding(findings, "A9", None, what);
 }
 
