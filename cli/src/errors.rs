@@ -274,6 +274,12 @@ const CATALOGUE: &[Entry] = &[
                another store may have registered under the name meanwhile.",
         next: "look at `handfast registry list` before you give it again",
     },
+    Entry {
+        code: "HF0601",
+        what: "nothing to verify",
+        more: "It looks at data folders of stopped processes, and proves what can be proved over those that are given.",
+        next: "give --coordinator DIR and --participant DIR, each as often as there are folders",
+    },
 ];
 
 #[cfg(test)]

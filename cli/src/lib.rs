@@ -14,6 +14,7 @@ mod output;
 mod registry;
 mod serve;
 mod submit;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Command {
     /// Lists the participants a coordinator counts on; the way out when one is gone for good.
     #[command(subcommand)]
     Registry(registry::RegistryCommand),
+    /// Reads the files of a stopped system and proves that they fit together.
+    Verify(verify::VerifyArgs),
     /// Moves money between processes of its own while it kills them.
     Demo(demo::DemoArgs),
     /// Explains an error code such as HF0103.
@@ -100,6 +103,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Txn(command) => inspect::txn(&command, cli.output),
         Command::Kv(command) => inspect::kv(&command, cli.output),
         Command::Registry(command) => registry::run(&command, cli.output),
+        Command::Verify(args) => verify::run(&args, cli.output),
         Command::Demo(args) => demo::run(&args, cli.output).map_err(Failure::other),
         Command::Explain { code } => errors::explain(&code, cli.output),
     }

@@ -156,17 +156,22 @@ fn owner_line(kind: Kind, name: &str) -> String {
     format!("handfast 1 {kind} {name}\n")
 }
 
-fn check_owner(file: &Path, found: &[u8], kind: Kind, name: &str) -> Result<(), StorageError> {
+/// What the file `lock` says: whose folder it is.
+pub(super) fn parse_owner(file: &Path, found: &[u8]) -> Result<(Kind, String), StorageError> {
     let damaged = || StorageError::damaged(file, "it does not name the owner of the folder");
     let text = std::str::from_utf8(found).map_err(|_| damaged())?;
     let line = text.strip_prefix("handfast 1 ").and_then(|rest| rest.strip_suffix('\n')).ok_or_else(damaged)?;
-    let (found_kind, found_name) = line.split_once(' ').ok_or_else(damaged)?;
-    let found_kind = Kind::parse(found_kind).ok_or_else(damaged)?;
+    let (kind, name) = line.split_once(' ').ok_or_else(damaged)?;
+    Ok((Kind::parse(kind).ok_or_else(damaged)?, name.to_owned()))
+}
+
+fn check_owner(file: &Path, found: &[u8], kind: Kind, name: &str) -> Result<(), StorageError> {
+    let (found_kind, found_name) = parse_owner(file, found)?;
     if found_kind != kind {
         return Err(StorageError::WrongKind { file: file.to_owned(), found: found_kind, wanted: kind });
     }
     if found_name != name {
-        let (found, wanted) = (found_name.to_owned(), name.to_owned());
+        let (found, wanted) = (found_name, name.to_owned());
         return Err(StorageError::WrongName { file: file.to_owned(), found, wanted });
     }
     Ok(())

@@ -12,6 +12,7 @@
 //! | `mark` | after an I/O error the next start reads the disk, not the cache |
 //! | `worker` | all that waits is forced in one batch; after an error nothing is |
 //! | `space` | phase two of what is prepared finds room on a full disk |
+//! | `offline` | looking at a stopped process's store changes no byte of it |
 //!
 //! The rule under all of it: any storage error ends the use of the store, and nothing is said about what was being
 //! written. It may be on disk or not; the next start finds out.
@@ -26,6 +27,7 @@ pub mod hint;
 pub mod journal;
 pub mod mark;
 mod meta;
+pub mod offline;
 mod opening;
 pub mod record;
 pub mod space;

@@ -166,11 +166,21 @@ impl Store {
         backend: impl StorageBackend,
         hint: Option<Box<dyn Hint>>,
         label: &str,
-        (kind, name): (Kind, &str),
+        owner: (Kind, &str),
         options: Options,
     ) -> Result<Self, StorageError> {
-        let file: Arc<Path> = Arc::from(Path::new(label));
-        let verified = opening::verify(Box::new(backend), hint, &file, (kind, name), options)?;
+        Self::open_boxed(Box::new(backend), hint, Path::new(label), owner, options)
+    }
+
+    pub(super) fn open_boxed(
+        backend: Box<dyn StorageBackend>,
+        hint: Option<Box<dyn Hint>>,
+        label: &Path,
+        owner: (Kind, &str),
+        options: Options,
+    ) -> Result<Self, StorageError> {
+        let file: Arc<Path> = Arc::from(label);
+        let verified = opening::verify(backend, hint, &file, owner, options)?;
         Self::from_verified(verified, file, options)
     }
 

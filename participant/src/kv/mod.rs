@@ -13,6 +13,7 @@
 //! receipt, so a thousand branches that were forced together cost one wake-up.
 
 pub mod engine;
+mod inspect;
 pub mod locks;
 pub mod record;
 mod store;
@@ -34,6 +35,7 @@ use handfast_common::storage::{self, Caps, Counters, Folder, Space, StorageError
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use uuid::Uuid;
 
+pub use inspect::{Inspection, inspect};
 pub use work::{decode_operations, decode_reads, encode_operations, encode_reads};
 
 use crate::protocol::{Line, Prepared, Recovered};

@@ -72,8 +72,7 @@ struct Changes {
 impl Writer {
     /// Reads everything, and writes nothing yet.
     pub(super) fn open(store: Store, space: Arc<Space>) -> Result<(Self, Found), StorageError> {
-        let (journal, values) = (store.journal("log"), store.counted("values"));
-        let file = File { store: Arc::new(store), journal, values };
+        let file = File::over(store);
         let (index, found) = file.scan()?;
         Ok((Self { file, space, index }, found))
     }
@@ -189,6 +188,16 @@ impl Index {
 }
 
 impl File {
+    pub(super) fn over(store: Store) -> Self {
+        let (journal, values) = (store.journal("log"), store.counted("values"));
+        Self { store: Arc::new(store), journal, values }
+    }
+
+    /// The store sequence, and every record.
+    pub(super) fn records(&self) -> Result<(u64, Found), StorageError> {
+        self.scan().map(|(index, found)| (index.sequence, found))
+    }
+
     /// The value of a key in a snapshot.
     pub(super) fn value(&self, txn: &ReadTransaction, key: &str) -> Result<Option<Value>, StorageError> {
         let stored = self.values.get(txn, key.as_bytes())?;
