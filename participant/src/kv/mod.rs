@@ -8,11 +8,13 @@
 //! | [`record`] | what is stored, byte by byte |
 //! | `store`, `view` | one file, one write per batch; a snapshot to read from |
 //! | `waiters` | who is to be told |
+//! | [`inline`] | the same without a thread, for simulators |
 //!
 //! [`KvStore`] drives the engine: what it orders for the log goes to the worker thread, and each batch comes back as one
 //! receipt, so a thousand branches that were forced together cost one wake-up.
 
 pub mod engine;
+pub mod inline;
 pub mod locks;
 pub mod record;
 mod store;
