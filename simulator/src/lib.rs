@@ -1,4 +1,24 @@
-//! A deterministic world over Handfast's machines, its log and its store.
+//! A deterministic world over Handfast's machines, its log and its store: one thread, virtual time, and disks, a network
+//! and processes that fail as they are told.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`disk`] | a disk that loses power, fails, or is full, under the real redb files |
+//! | [`world`] | nodes, network, clients and time; [`world::World::run`] is one run |
+//! | [`plan`] | what goes wrong and when, drawn from families of faults (nemeses) |
+//! | [`workload`], [`clients`] | what clients want, and the ledger of what they were told |
+//! | `oracles` | the promises, one per file |
+//! | [`matrix`] | which cells of the matrix of faults were hit |
+//! | [`run`] | a seeded run, and what is printed when one fails |
 
+pub mod clients;
 pub mod dice;
 pub mod disk;
+pub mod matrix;
+mod oracles;
+pub mod plan;
+pub mod run;
+pub mod workload;
+pub mod world;
+
+pub use oracles::Violation;

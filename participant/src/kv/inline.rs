@@ -171,6 +171,11 @@ impl InlineStore {
         (self.queued.len(), self.forced)
     }
 
+    /// What waits for the disk, in order.
+    pub fn queued_items(&self) -> impl Iterator<Item = &Item> {
+        self.queued.iter().map(|(_, item)| item)
+    }
+
     /// Writes all that is queued as one batch, on disk when it returns. The engine hears of it by [`Self::report`].
     ///
     /// # Errors

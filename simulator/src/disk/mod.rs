@@ -106,6 +106,11 @@ impl Disk {
         self.lock().plan = Some((at, trouble));
     }
 
+    /// Nothing happens any more.
+    pub fn unplan(&self) {
+        self.lock().plan = None;
+    }
+
     /// What has happened since the last [`Self::power_on`], if it has.
     #[must_use]
     pub fn struck(&self) -> Option<Trouble> {

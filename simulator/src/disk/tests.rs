@@ -57,7 +57,8 @@ fn trouble_comes_at_its_operation_and_only_once() {
             disk.hint().save(&[1]).is_ok(),
             disk.sync_data().is_ok(),
         ];
-        let failed: Vec<_> = done.iter().enumerate().filter(|(_, ok)| !**ok).map(|(number, _)| number as u64 + 1).collect();
+        let failed: Vec<_> =
+            done.iter().enumerate().filter(|(_, ok)| !**ok).map(|(number, _)| number as u64 + 1).collect();
         assert_eq!(failed, [at]);
         assert_eq!(disk.struck(), Some(Trouble::Full));
     }
