@@ -51,10 +51,10 @@ impl Wanted {
         self.branches.iter().filter(move |(_, operations)| writes(operations)).map(|(name, _)| name)
     }
 
-    /// Whether it only reads, at several participants: then there is no record of it, and a later epoch may say Aborted.
+    /// Whether it only reads: then there is no record of it that must survive, and a later epoch may say Aborted (A2).
     #[must_use]
-    pub fn leaves_no_record(&self) -> bool {
-        self.branches.len() > 1 && self.writers().next().is_none()
+    pub fn only_reads(&self) -> bool {
+        self.writers().next().is_none()
     }
 
     /// Whether an outcome is known for good.
@@ -153,12 +153,12 @@ impl Ledger {
                 return Err(format!("{key} was told {told:?}"));
             }
         };
-        let no_record = wanted.leaves_no_record();
+        let only_reads = wanted.only_reads();
         match (&wanted.known, &heard) {
-            (Known::Committed(_), Known::Aborted(..)) | (Known::Aborted(..), Known::Committed(_)) if !no_record => {
+            (Known::Committed(_), Known::Aborted(..)) | (Known::Aborted(..), Known::Committed(_)) if !only_reads => {
                 Err(format!("{key} was told {:?} and now {heard:?}", wanted.known))
             }
-            (Known::Committed(before), Known::Committed(now)) if before != now => {
+            (Known::Committed(before), Known::Committed(now)) if before != now && !only_reads => {
                 Err(format!("{key} was told that it read {before:?} and now {now:?}"))
             }
             (Known::Unknown | Known::Rejected, _) => {

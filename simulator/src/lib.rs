@@ -12,6 +12,7 @@
 //! | [`run`] | a seeded run, and what is printed when one fails |
 
 pub mod clients;
+pub mod crash;
 pub mod dice;
 pub mod disk;
 pub mod matrix;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::dice::Dice;
 use crate::disk::{Loss, Trouble};
+use crate::matrix::Step;
 
 /// Virtual microseconds of a millisecond.
 pub const MS: u64 = 1_000;
@@ -37,6 +38,17 @@ pub enum Fault {
         host: Host,
         /// How many effects are still carried out.
         effects: u32,
+        /// For how long it is away.
+        down: u64,
+    },
+    /// The process dies at its first effect that belongs to a step from now on.
+    CrashAtStep {
+        /// Whose.
+        host: Host,
+        /// At which.
+        step: Step,
+        /// Once it is carried out, not before.
+        after: bool,
         /// For how long it is away.
         down: u64,
     },
@@ -118,11 +130,31 @@ pub enum Fault {
         /// For how long.
         length: u64,
     },
+    /// Something happens to the message with this number.
+    Message {
+        /// Counted from 1, over the whole run.
+        number: u64,
+        /// What.
+        mishap: Mishap,
+    },
     /// The coordinator's connection to a participant breaks.
     Break {
         /// To which.
         participant: usize,
     },
+}
+
+/// What may become of a message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Mishap {
+    /// It is lost.
+    Lost,
+    /// A second copy comes at once.
+    Twice,
+    /// A second copy comes after so long.
+    Again(u64),
+    /// It comes after so long.
+    Late(u64),
 }
 
 /// A fault and its time.

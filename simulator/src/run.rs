@@ -61,7 +61,18 @@ pub fn options(seed: u64, choice: &Choice) -> Options {
     };
     let cancels = if dice.one_in(2) { 30 } else { 0 };
     let plan = draw(&mut dice, &nemeses, strikes, participants, chaos);
-    Options { seed, workload, transactions, participants, cancels, chaos, plan }
+    Options {
+        seed,
+        workload,
+        transactions,
+        participants,
+        cancels,
+        chaos,
+        plan,
+        script: Vec::new(),
+        retention: 100_000,
+        foresee: Vec::new(),
+    }
 }
 
 /// Runs a seed.
@@ -85,7 +96,7 @@ pub fn narrate(seed: u64, choice: &Choice) -> Result<Summary, Box<Failed>> {
 }
 
 /// A panic of a machine or a store breaks a promise like any other.
-fn attempt(world: World) -> Result<Summary, Box<Failed>> {
+pub(crate) fn attempt(world: World) -> Result<Summary, Box<Failed>> {
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(result) => result,
         Err(panic) => {
@@ -101,6 +112,8 @@ fn attempt(world: World) -> Result<Summary, Box<Failed>> {
 const TRIES: usize = 200;
 /// How much of the story is told.
 const STORY: usize = 60;
+/// How much of a line of it.
+const LINE: usize = 400;
 
 fn shorten(seed: u64, choice: &Choice, mut options: Options, mut violation: Violation) -> Report {
     let planned = options.plan.len();
@@ -146,6 +159,6 @@ impl fmt::Display for Report {
             writeln!(f, "  {:>10.3} ms  {:?}", planned.at as f64 / MS as f64, planned.fault)?;
         }
         writeln!(f, "the end of the story:")?;
-        self.story.iter().try_for_each(|line| writeln!(f, "  {line}"))
+        self.story.iter().try_for_each(|line| writeln!(f, "  {}", line.chars().take(LINE).collect::<String>()))
     }
 }

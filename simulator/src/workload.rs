@@ -24,7 +24,6 @@ pub enum Workload {
     FanOut,
 }
 
-/// How many participants, and what they are asked for.
 impl Workload {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Bank, Self::Counters, Self::HotKey, Self::FanOut];
@@ -64,11 +63,7 @@ impl Workload {
             Self::HotKey => counters(dice, names, 1),
             Self::FanOut => names.iter().map(|name| (name.clone(), changed(&counter(0)))).collect(),
         };
-        for operations in branches.values_mut() {
-            if operations.iter().any(Operation::is_write) {
-                operations.push(add(&own_key(key), 1, None));
-            }
-        }
+        mark_writers(&mut branches, key);
         branches
     }
 }
@@ -76,6 +71,15 @@ impl Workload {
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Lets every branch that writes count under its transaction's own key.
+pub(crate) fn mark_writers(branches: &mut BTreeMap<Name, Vec<Operation>>, key: Key) {
+    for operations in branches.values_mut() {
+        if operations.iter().any(Operation::is_write) {
+            operations.push(add(&own_key(key), 1, None));
+        }
     }
 }
 
@@ -91,7 +95,7 @@ pub const ACCOUNT: &str = "account/";
 pub const COUNTER: &str = "counter/";
 
 /// Accounts of each participant.
-const ACCOUNTS: u64 = 4;
+const ACCOUNTS: u64 = 6;
 /// How far an account may be overdrawn.
 const LOWEST: i64 = -40;
 
@@ -130,16 +134,16 @@ fn counters(dice: &mut Dice, names: &[Name], count: u64) -> BTreeMap<Name, Vec<O
     branches
 }
 
-fn counter(n: u64) -> String {
+pub(crate) fn counter(n: u64) -> String {
     format!("{COUNTER}{n}")
 }
 
 /// A change, and the number of it.
-fn changed(key: &str) -> Vec<Operation> {
+pub(crate) fn changed(key: &str) -> Vec<Operation> {
     vec![add(key, 1, None), get(key)]
 }
 
-fn get(key: &str) -> Operation {
+pub(crate) fn get(key: &str) -> Operation {
     Operation::Get(OnKey { key: key.to_owned() })
 }
 

@@ -7,6 +7,7 @@
 mod image;
 mod loss;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,7 +55,10 @@ struct Inner {
     saved_hints: Vec<Vec<u8>>,
     /// Operations that change something, since this disk was made.
     operations: u64,
-    plan: Option<(u64, Trouble)>,
+    plan: Vec<(u64, Trouble)>,
+    /// What each loss of [`Disk::foresee`] would have left when trouble first struck, as digests.
+    foreseen: Vec<u64>,
+    foresee: Vec<Loss>,
     /// The plan's trouble has come and is not dealt with.
     struck: Option<Trouble>,
     off: bool,
@@ -103,12 +107,23 @@ impl Disk {
 
     /// Lets something happen at the operation with this number, the first being 1.
     pub fn plan(&self, at: u64, trouble: Trouble) {
-        self.lock().plan = Some((at, trouble));
+        self.lock().plan.push((at, trouble));
+    }
+
+    /// When trouble first strikes, tells what each of these losses would leave: [`Self::foreseen`].
+    pub fn foresee(&self, losses: &[Loss]) {
+        self.lock().foresee = losses.to_vec();
+    }
+
+    /// A digest for each of them.
+    #[must_use]
+    pub fn foreseen(&self) -> Vec<u64> {
+        self.lock().foreseen.clone()
     }
 
     /// Nothing happens any more.
     pub fn unplan(&self) {
-        self.lock().plan = None;
+        self.lock().plan.clear();
     }
 
     /// What has happened since the last [`Self::power_on`], if it has.
@@ -124,20 +139,9 @@ impl Disk {
 
     /// The power goes: only this survives of what was not synced.
     pub fn lose(&self, loss: Loss) {
-        let mut inner = self.lock();
-        inner.off = true;
-        let image = loss.apply(&inner.durable, &inner.unsynced);
-        let version = loss.version(inner.saved_hints.len());
-        if version > 0 {
-            inner.hint = inner.saved_hints[version - 1].clone();
-        } else {
-            inner.hint = inner.durable_hint.clone();
-        }
-        inner.durable_hint = inner.hint.clone();
-        inner.saved_hints.clear();
-        inner.unsynced.clear();
-        inner.durable = image.clone();
-        inner.live = image;
+        let left = self.lock().left(loss);
+        self.put(left);
+        self.power_off();
     }
 
     /// A process may use it again.
@@ -159,14 +163,24 @@ impl Disk {
 }
 
 impl Inner {
+    /// What this loss leaves.
+    fn left(&self, loss: Loss) -> Content {
+        let file = loss.apply(&self.durable, &self.unsynced);
+        let hint = match loss.version(self.saved_hints.len()) {
+            0 => &self.durable_hint,
+            version => &self.saved_hints[version - 1],
+        };
+        Content { file, hint: hint.clone() }
+    }
+
     /// Counts an operation; fails where the plan says so. `step` is what a power loss may still leave of it.
     fn operate(&mut self, step: Option<Step>) -> io::Result<()> {
         if self.off {
             return Err(io::Error::other("the power is off"));
         }
         self.operations += 1;
-        let Some((_, trouble)) = self.plan.filter(|(at, _)| *at == self.operations) else { return Ok(()) };
-        self.plan = None;
+        let Some(at) = self.plan.iter().position(|(at, _)| *at == self.operations) else { return Ok(()) };
+        let (_, trouble) = self.plan.swap_remove(at);
         self.struck = Some(trouble);
         match trouble {
             Trouble::Kill => {
@@ -175,6 +189,10 @@ impl Inner {
             }
             Trouble::PowerLoss(_) => {
                 self.unsynced.extend(step);
+                for loss in std::mem::take(&mut self.foresee) {
+                    let left = self.left(loss);
+                    self.foreseen.push(digest_of(&left));
+                }
                 self.off = true;
                 Err(io::Error::other("the power went"))
             }
@@ -196,6 +214,12 @@ impl Inner {
         words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
         rest.iter().for_each(|byte| mix(u64::from(*byte)));
     }
+}
+
+fn digest_of(content: &Content) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Numbers that every Unix has for them.

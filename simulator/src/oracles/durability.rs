@@ -82,6 +82,12 @@ impl Durability {
             _ => None,
         });
         self.durable = commits.collect();
+        // What was trimmed is told no more, and is not looked for.
+        let floor = records.iter().rev().find_map(|(_, record)| match record {
+            Record::Floor { floor, .. } => Some(*floor),
+            _ => None,
+        });
+        self.told.retain(|txn| floor.is_none_or(|floor| *txn > floor));
         match self.told.difference(&self.durable).next() {
             Some(txn) => Err(format!("{txn} was told committed and a restart does not find it")),
             None => Ok(()),

@@ -5,10 +5,11 @@ use handfast_common::messages::Told;
 use handfast_coordinator::protocol as c;
 
 use super::coordinator::Asker;
-use super::{Body, Event, World};
+use super::{Body, Event, Scripted, World};
 use crate::clients::{Known, content_hash};
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS};
+use crate::workload::mark_writers;
 
 /// How often a transaction is tried again.
 const ATTEMPTS: u32 = 3;
@@ -40,6 +41,25 @@ impl World {
         }
         let after = self.dice.between(20, 2_000) * MS;
         self.at(after, Event::AskDue(key));
+    }
+
+    /// One of the script.
+    pub(super) fn on_scripted(&mut self, number: usize) {
+        let Some(machine) = self.coordinator.machine.as_ref().filter(|machine| machine.is_ready()) else {
+            return self.at(20 * MS, Event::Scripted(number));
+        };
+        let (log, epoch, nonce, sequence) = machine.standing();
+        let ticket = Ticket { log, epoch, nonce, sequence };
+        let Scripted { mut branches, again, asks, .. } = self.options.script[number].clone();
+        mark_writers(&mut branches, self.ledger.next_key());
+        let key = self.ledger.enter(branches, ticket, None, self.now);
+        self.send(Host::Clients, Host::Coordinator, Body::Submit(key));
+        if let Some(after) = again {
+            self.at(after, Event::Resubmit(key));
+        }
+        if let Some(after) = asks {
+            self.at(after, Event::AskDue(key));
+        }
     }
 
     pub(super) fn on_submit(&mut self, key: Key) {
@@ -79,7 +99,8 @@ impl World {
         let verdict = self.ledger.hear(key, told, self.now);
         self.judge("stable decision", verdict);
         let retries = matches!(self.ledger.get(key).map(|wanted| &wanted.known), Some(Known::Aborted(true, _)));
-        if !knew && retries && attempt < ATTEMPTS && self.healed.is_none() {
+        let scripted = !self.options.script.is_empty();
+        if !knew && retries && !scripted && attempt < ATTEMPTS && self.healed.is_none() {
             let after = self.dice.between(1, 50) * MS;
             self.at(after, Event::NewTransaction(Some(key)));
         }

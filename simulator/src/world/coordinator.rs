@@ -1,5 +1,6 @@
 //! The coordinator's driver: the machine, its log on a disk that may fail, and how its effects are carried out.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use handfast_common::ids::{Name, Nonce, RecordNumber, Xid};
@@ -7,10 +8,11 @@ use handfast_common::messages::{FromParticipant, Inquiry, Order, Register, Regis
 use handfast_common::storage::{Kind as Role, Options as StoreOptions, StorageError, Store};
 use handfast_coordinator::log::{DecisionLog, Entry, RedbLog};
 use handfast_coordinator::protocol as c;
+use uuid::Uuid;
 
 use super::timers::Timers;
 use super::{Body, Event, Key, LOG, World};
-use crate::disk::Disk;
+use crate::disk::{Content, Disk};
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS};
 
@@ -22,6 +24,26 @@ pub(super) const STORE: StoreOptions =
     StoreOptions { cache_bytes: CACHE, slow_check: std::time::Duration::MAX, ..StoreOptions::DEFAULTS };
 
 const NAME: &str = "coordinator";
+
+thread_local! {
+    /// Stores that were made before: the same world needs the same ones thousands of times.
+    static MADE: RefCell<BTreeMap<String, Content>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// A disk with a new store. It gets its name only when all of it, head hint included, is synced.
+pub(super) fn new_store(role: Role, name: &str, identity: Uuid) -> Disk {
+    let content = MADE.with_borrow_mut(|made| match made.get(name) {
+        Some(content) => content.clone(),
+        None => {
+            let disk = Disk::default();
+            let created = Store::create_over(disk.clone(), Some(&mut *disk.hint()), name, (role, name), identity);
+            created.expect("a store can be made on an empty disk");
+            made.insert(name.to_owned(), disk.content());
+            disk.content()
+        }
+    });
+    Disk::with(content)
+}
 
 /// Who waits for an answer of the coordinator.
 #[derive(Clone, Copy, Debug)]
@@ -53,15 +75,14 @@ pub(super) struct CoordinatorNode {
     pub(super) down: u64,
     /// When its disk has room again.
     pub(super) room_back: Option<u64>,
+    /// Dies at its first effect of this step: after it, or before.
+    pub(super) dies_at: Option<(Step, bool, u64)>,
+    pub(super) effects: u64,
 }
 
 impl CoordinatorNode {
     pub(super) fn new() -> Self {
-        let disk = Disk::default();
-        let made = Store::create_over(disk.clone(), Some(&mut *disk.hint()), NAME, (Role::Coordinator, NAME), LOG.0);
-        made.expect("a store can be made on an empty disk");
-        // A store gets its name only when all of it, hint included, is synced.
-        disk.put(disk.content());
+        let disk = new_store(Role::Coordinator, NAME, LOG.0);
         Self {
             disk,
             machine: None,
@@ -78,6 +99,8 @@ impl CoordinatorNode {
             dies_in: None,
             down: 0,
             room_back: None,
+            dies_at: None,
+            effects: 0,
         }
     }
 
@@ -103,6 +126,7 @@ impl CoordinatorNode {
         self.timers.clear();
         self.askers.clear();
         self.dies_in = None;
+        self.dies_at = None;
     }
 
     fn open(&mut self) -> Result<(RedbLog, handfast_coordinator::log::Recovered), StorageError> {
@@ -131,7 +155,7 @@ impl World {
         let nonce = Nonce(self.dice.number());
         let verdict = self.oracles.durability.coordinator_found(&found.records);
         self.judge("durability", verdict);
-        let config = c::Config { retention_count: 100_000, ..c::Config::default() };
+        let config = c::Config { retention_count: self.options.retention, ..c::Config::default() };
         match c::Coordinator::recover(config, found.log, nonce, found.records, found.last_number) {
             Ok((machine, effects)) => {
                 self.coordinator.machine = Some(machine);
@@ -165,7 +189,21 @@ impl World {
                 }
                 self.coordinator.dies_in = Some((left - 1, down));
             }
-            self.obey_coordinator(effect);
+            self.coordinator.effects += 1;
+            let step = step_of(&effect);
+            let dies = self.coordinator.dies_at.filter(|(at, ..)| *at == step);
+            match dies {
+                Some((_, false, down)) => {
+                    self.hit(step, Kind::Kill);
+                    return self.crash(Host::Coordinator, None, down);
+                }
+                Some((_, true, down)) => {
+                    self.obey_coordinator(effect);
+                    self.hit(step, Kind::Kill);
+                    return self.crash(Host::Coordinator, None, down);
+                }
+                None => self.obey_coordinator(effect),
+            }
             if self.coordinator.start != start {
                 return;
             }
@@ -290,7 +328,11 @@ impl World {
     pub(super) fn on_forced(&mut self, start: u64, upto: RecordNumber) {
         if self.coordinator.start == start {
             self.coordinator.writing = false;
+            let was_ready = self.coordinator.is_ready();
             self.coordinate(c::Input::RecordsForced { upto });
+            if !was_ready && self.coordinator.is_ready() {
+                self.recovered(Host::Coordinator);
+            }
             self.arm_log();
         }
     }

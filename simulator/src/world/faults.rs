@@ -37,6 +37,12 @@ impl World {
                 Host::Participant(n) => self.participants[n].dies_in = Some((effects, down)),
                 Host::Clients => {}
             },
+            Fault::CrashAtStep { host, step, after, down } => match host {
+                Host::Coordinator => self.coordinator.dies_at = Some((step, after, down)),
+                Host::Participant(n) => self.participants[n].dies_at = Some((step, after, down)),
+                Host::Clients => {}
+            },
+            Fault::Message { number, mishap } => drop(self.network.mishaps.insert(number, mishap)),
             Fault::Disk { host, operation, trouble, down } => {
                 let Some(disk) = self.disk(host) else { return };
                 disk.plan(disk.operations() + operation, trouble);
@@ -175,6 +181,14 @@ impl World {
         }
     }
 
+    /// A process has come so far that it may speak: what an exhaustive run counts as its recovery.
+    pub(super) fn recovered(&mut self, host: Host) {
+        let Some(disk) = self.disk(host) else { return };
+        if !disk.foreseen().is_empty() && self.summary.recovered.is_none() {
+            self.summary.recovered = Some(disk.operations());
+        }
+    }
+
     /// The process ends, now; `power` says what is left of what was not synced, if the machine under it goes too.
     pub(super) fn crash(&mut self, host: Host, power: Option<Loss>, down: u64) {
         if !self.is_up(host) {
@@ -260,12 +274,12 @@ impl World {
             match host {
                 Host::Coordinator => {
                     let node = &mut self.coordinator;
-                    (node.paused_until, node.slow_until, node.dies_in) = (0, 0, None);
+                    (node.paused_until, node.slow_until, node.dies_in, node.dies_at) = (0, 0, None, None);
                     (node.room_back, node.down) = (Some(0), 0);
                 }
                 Host::Participant(n) => {
                     let node = &mut self.participants[n];
-                    (node.paused_until, node.slow_until, node.dies_in) = (0, 0, None);
+                    (node.paused_until, node.slow_until, node.dies_in, node.dies_at) = (0, 0, None, None);
                     (node.room_back, node.down) = (Some(0), 0);
                     // Connections that have lost something are dropped when a call on them has waited too long.
                     if let Some(connection) = node.connection {

@@ -17,12 +17,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use handfast_common::ids::{Key, LogId, Name, RecordNumber, Xid};
 use handfast_common::messages::{FromParticipant, Inquiry, InquiryAnswer, Register, Stamp, ToParticipant, Told};
+use handfast_common::operation::Operation;
 use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
 use uuid::Uuid;
 
 use crate::clients::Ledger;
 use crate::dice::Dice;
+use crate::disk::Loss;
 use crate::matrix::Cells;
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Host, MS, Planned};
@@ -51,6 +53,25 @@ pub struct Options {
     pub chaos: u64,
     /// What goes wrong.
     pub plan: Vec<Planned>,
+    /// What clients want, one by one, where it is not drawn.
+    pub script: Vec<Scripted>,
+    /// Outcomes that the coordinator keeps.
+    pub retention: u64,
+    /// When a disk first loses power, what each of these losses would leave is told.
+    pub foresee: Vec<Loss>,
+}
+
+/// A transaction that is not drawn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scripted {
+    /// When its client begins, in virtual microseconds.
+    pub at: u64,
+    /// The operations of each participant.
+    pub branches: BTreeMap<Name, Vec<Operation>>,
+    /// When it is sent again.
+    pub again: Option<u64>,
+    /// When its outcome is asked for; in the end it is anyway.
+    pub asks: Option<u64>,
 }
 
 /// What a run came to.
@@ -78,6 +99,14 @@ pub struct Summary {
     pub doubt_ended: u64,
     /// Operations of each disk, the coordinator's first.
     pub operations: Vec<u64>,
+    /// Messages sent.
+    pub sent: u64,
+    /// Effects carried out, the coordinator's first.
+    pub effects: Vec<u64>,
+    /// Digests of what the losses to be foreseen would have left, where power was lost.
+    pub foreseen: Vec<u64>,
+    /// Operations of that disk when its process had recovered.
+    pub recovered: Option<u64>,
     /// What was hit of the matrix.
     pub cells: Cells,
 }
@@ -100,6 +129,7 @@ enum Event {
     BatchDone(usize, u64),
     RegisterDue(usize, u64),
     NewTransaction(Option<Key>),
+    Scripted(usize),
     Resubmit(Key),
     AskDue(Key),
     Fault(usize),
@@ -167,11 +197,15 @@ impl World {
             summary: Summary::default(),
             options,
         };
-        for host in world.hosts() {
-            world.at(0, Event::Start(host));
-        }
         for (number, planned) in world.options.plan.clone().into_iter().enumerate() {
             world.at(planned.at, Event::Fault(number));
+        }
+        for host in world.hosts() {
+            world.disk(host).into_iter().for_each(|disk| disk.foresee(&world.options.foresee));
+            world.at(0, Event::Start(host));
+        }
+        for (number, at) in world.options.script.iter().map(|scripted| scripted.at).enumerate().collect::<Vec<_>>() {
+            world.at(at, Event::Scripted(number));
         }
         for _ in 0..world.options.transactions {
             let when = world.dice.below(world.options.chaos);
@@ -217,6 +251,9 @@ impl World {
             disk.digest().hash(&mut self.trace);
         }
         self.summary.operations = disks.iter().map(crate::disk::Disk::operations).collect();
+        self.summary.foreseen = disks.iter().flat_map(crate::disk::Disk::foreseen).collect();
+        let effects = self.participants.iter().map(|node| node.effects);
+        self.summary.effects = std::iter::once(self.coordinator.effects).chain(effects).collect();
         self.summary.trace = self.trace.finish();
         for (_, wanted) in self.ledger.iter() {
             self.summary.transactions += 1;
@@ -283,6 +320,7 @@ impl World {
             Event::Write(host, _) => *host,
             Event::Connect(_) | Event::Break(..) => Host::Coordinator,
             Event::NewTransaction(_)
+            | Event::Scripted(_)
             | Event::Resubmit(_)
             | Event::AskDue(_)
             | Event::Fault(_)
@@ -310,6 +348,7 @@ impl World {
             Event::BatchDone(n, start) => self.on_batch_done(n, start),
             Event::RegisterDue(n, start) => self.on_register_due(n, start),
             Event::NewTransaction(earlier) => self.on_new_transaction(earlier),
+            Event::Scripted(number) => self.on_scripted(number),
             Event::Resubmit(key) => self.send(Host::Clients, Host::Coordinator, Body::Submit(key)),
             Event::AskDue(key) => self.on_ask_due(key),
             Event::Fault(number) => self.on_fault(number),

@@ -1,5 +1,6 @@
 //! The network: what becomes of a message.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use handfast_common::messages::{Answer, Order};
@@ -7,7 +8,7 @@ use handfast_participant::protocol as p;
 
 use super::{Body, Event, LOG, World};
 use crate::matrix::{Kind, Step};
-use crate::plan::{Host, MS};
+use crate::plan::{Host, MS, Mishap};
 
 /// Rules that are in force until their time.
 #[derive(Clone, Default, Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Network {
     pub(super) loss: Option<(u64, u64)>,
     pub(super) double: Option<(u64, u64)>,
     pub(super) delay: Option<(u64, u64)>,
+    /// By number of the message.
+    pub(super) mishaps: BTreeMap<u64, Mishap>,
 }
 
 impl Network {
@@ -34,6 +37,26 @@ impl World {
     /// A message goes its way.
     pub(super) fn send(&mut self, from: Host, to: Host, body: Body) {
         let step = step_of(&body);
+        self.summary.sent += 1;
+        match self.network.mishaps.remove(&self.summary.sent) {
+            Some(Mishap::Lost) => {
+                self.hit(step, Kind::Lost);
+                return self.lost(from, to, &body);
+            }
+            Some(Mishap::Late(after)) => {
+                self.hit(step, Kind::Reordered);
+                return self.at(after, Event::Message { from, to, body });
+            }
+            Some(Mishap::Again(after)) => {
+                self.hit(step, Kind::Reordered);
+                self.at(after, Event::Message { from, to, body: body.clone() });
+            }
+            Some(Mishap::Twice) => {
+                self.hit(step, Kind::Reordered);
+                self.at(1, Event::Message { from, to, body: body.clone() });
+            }
+            None => {}
+        }
         if Network::rule(&self.network.cuts, from, to, self.now).is_some() {
             self.hit(step, Kind::Partition);
             return self.lost(from, to, &body);

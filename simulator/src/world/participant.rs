@@ -16,7 +16,7 @@ use handfast_participant::protocol as p;
 use handfast_participant::resource::{Committed, Work};
 use uuid::Uuid;
 
-use super::coordinator::STORE;
+use super::coordinator::{STORE, new_store};
 use super::timers::Timers;
 use super::{Body, Event, LOG, World};
 use crate::disk::Disk;
@@ -52,18 +52,14 @@ pub(super) struct ParticipantNode {
     pub(super) dies_in: Option<(u32, u64)>,
     pub(super) down: u64,
     pub(super) room_back: Option<u64>,
+    /// Dies at its first effect of this step: after it, or before.
+    pub(super) dies_at: Option<(Step, bool, u64)>,
+    pub(super) effects: u64,
 }
 
 impl ParticipantNode {
     pub(super) fn new(number: usize) -> Self {
-        let disk = Disk::default();
-        let name = format!("p{number}");
-        let identity = Uuid::from_u128(0x50 + number as u128);
-        let made =
-            Store::create_over(disk.clone(), Some(&mut *disk.hint()), &name, (Role::Participant, &name), identity);
-        made.expect("a store can be made on an empty disk");
-        // A store gets its name only when all of it, hint included, is synced.
-        disk.put(disk.content());
+        let disk = new_store(Role::Participant, &format!("p{number}"), Uuid::from_u128(0x50 + number as u128));
         Self {
             number,
             disk,
@@ -85,6 +81,8 @@ impl ParticipantNode {
             dies_in: None,
             down: 0,
             room_back: None,
+            dies_at: None,
+            effects: 0,
         }
     }
 
@@ -124,6 +122,7 @@ impl ParticipantNode {
         self.timers.clear();
         self.answers.clear();
         self.dies_in = None;
+        self.dies_at = None;
     }
 
     fn open(&mut self, incarnation: Incarnation) -> Result<InlineStore, StorageError> {
@@ -154,8 +153,10 @@ impl World {
             Err(error) => return self.storage_failed(Host::Participant(n), &error),
         };
         let found = store.recovered().clone();
+        self.recovered(Host::Participant(n));
+        let node = &self.participants[n];
         let config = p::Config::new(node.name(), StoreId(store.identity().0), incarnation);
-        node.store = Some(store);
+        self.participants[n].store = Some(store);
         let verdict = self.oracles.binding_votes.found(n, &found);
         self.judge("binding votes", verdict);
         self.summary.in_doubt += found.prepared.len() as u64;
@@ -193,6 +194,15 @@ impl World {
                     return self.crash(Host::Participant(n), None, down);
                 }
                 self.participants[n].dies_in = Some((left - 1, down));
+            }
+            self.participants[n].effects += 1;
+            let step = step_of(&effect);
+            let dies = self.participants[n].dies_at.filter(|(at, ..)| *at == step);
+            if let Some((_, after, down)) = dies {
+                let done = if after { self.obey_one(n, effect) } else { Ok(()) };
+                drop(done);
+                self.hit(step, Kind::Kill);
+                return self.crash(Host::Participant(n), None, down);
             }
             if let Err(error) = self.obey_one(n, effect) {
                 return self.storage_failed(Host::Participant(n), &error);
