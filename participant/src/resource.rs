@@ -4,7 +4,9 @@
 //! besides. The embedded store is both, in one file, so that a prepare, or an effect together with its marker, is one
 //! write.
 
-use handfast_common::ids::{Age, ContentHash, Key, Xid};
+use std::path::PathBuf;
+
+use handfast_common::ids::{Age, ContentHash, Key, StoreId, Xid};
 use handfast_common::messages::{AskValues, OnePhaseResult, ValuePage};
 use handfast_common::outcome::{Payload, Reason, Vote};
 
@@ -80,6 +82,13 @@ pub trait ResourceManager: Clone + 'static {
 
 /// What the protocol itself keeps, beside the branches.
 pub trait ParticipantLog: Clone + 'static {
+    /// The store's identity: drawn once, when it was made, and kept for ever. Two stores that share one, copies perhaps,
+    /// are taken for one, and that is found out.
+    fn identity(&self) -> StoreId;
+
+    /// The file that holds it all, as error lines name it.
+    fn file(&self) -> PathBuf;
+
     /// All that was found when the store was opened.
     fn recovered(&self) -> Recovered;
 

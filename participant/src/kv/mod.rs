@@ -24,6 +24,7 @@ mod work;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +39,7 @@ use uuid::Uuid;
 pub use work::{decode_operations, decode_reads, encode_operations, encode_reads};
 
 use crate::protocol::{Line, Prepared, Recovered};
-use crate::resource::{Committed, ParticipantLog, ResourceManager, Work};
+use crate::resource::{Committed, Execution, ParticipantLog, ResourceManager, Work};
 use engine::{Engine, Output};
 use store::{Receipt, Writer};
 use view::Snapshot;
@@ -82,6 +83,7 @@ struct Inner {
     sequence: Cell<u64>,
     recovered: Recovered,
     identity: StoreId,
+    file: PathBuf,
     created: bool,
     fatal: Arc<Fatal>,
     /// After the state: the last snapshot goes before the file is closed.
@@ -131,6 +133,7 @@ impl KvStore {
         let (identity, created) = (StoreId(store.identity()), store.was_created());
         let (mut writer, found) = Writer::open(store, Arc::clone(&space))?;
         let file = writer.file().clone();
+        let path = file.store.file().to_owned();
         let snapshot = Snapshot::take(file.clone(), space)?;
         let engine = Engine::new(snapshot, &found).map_err(|twice| file.refuse("log", &twice.to_string()))?;
         let first = writer.begin(incarnation)?;
@@ -138,7 +141,7 @@ impl KvStore {
             lines: found.lines,
             prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
             done: found.done,
-            starts: Vec::new(),
+            starts: found.starts,
         };
         let fatal = Arc::new(Fatal::new(on_fatal));
         let (report, receipts) = unbounded_channel();
@@ -160,6 +163,7 @@ impl KvStore {
             sequence: Cell::new(first.sequence),
             recovered,
             identity,
+            file: path,
             created,
             fatal,
             worker,
@@ -220,8 +224,11 @@ async fn answered<F: Future>(answer: Option<F>) -> F::Output {
 }
 
 impl ResourceManager for KvStore {
-    async fn execute(&self, _work: Work) -> crate::resource::Execution {
-        pending().await
+    fn execute(&self, work: Work) -> impl Future<Output = Execution> {
+        answered(self.step(|State { engine, waiters, .. }| {
+            let answer = waiters.executions.wait(work.xid);
+            engine.execute(&work).map(|()| answer)
+        }))
     }
 
     fn prepare(&self, work: Work, record: Prepared) -> impl Future<Output = Vote> {
@@ -266,6 +273,14 @@ impl ResourceManager for KvStore {
 }
 
 impl ParticipantLog for KvStore {
+    fn identity(&self) -> StoreId {
+        self.0.identity
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.file.clone()
+    }
+
     fn recovered(&self) -> Recovered {
         self.0.recovered.clone()
     }

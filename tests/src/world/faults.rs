@@ -8,7 +8,7 @@ use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
 
 use super::client::Known;
-use super::nodes::Asker;
+use super::nodes::{Asker, Waiter};
 use super::{Event, LOG, MS, PARTICIPANTS, World};
 
 impl World {
@@ -113,7 +113,7 @@ impl World {
         self.events += 1;
         let node = &mut self.participants[n];
         if node.machine.is_some() {
-            node.answers.insert(reply, connection);
+            node.answers.insert(reply, Waiter::Coordinator(connection));
             self.participate(n, p::Input::OrderReceived { reply, message });
         }
     }
@@ -222,7 +222,7 @@ impl World {
 
     /// Asks until it is known.
     pub(super) fn on_ask(&mut self, key: Key) {
-        match self.clients.wanted[&key].known {
+        match self.clients.known(key) {
             Known::Open | Known::Rejected => {}
             // Now and then somebody asks again, and has to hear the same.
             Known::Committed | Known::Aborted if self.dice.one_in(3) => {}
