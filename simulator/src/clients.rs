@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use handfast_common::ids::{Age, ContentHash, Key, Name, Ticket};
+use handfast_common::ids::{Age, ContentHash, Key, Name, Ticket, Xid};
 use handfast_common::messages::{AskOutcome, BranchWork, Micros, Rejection, Submit, Told};
 use handfast_common::operation::{Operation, Read};
 use handfast_common::outcome::{BranchReads, Outcome};
@@ -42,6 +42,25 @@ pub struct Wanted {
     pub cancelled: bool,
     /// How many attempts went before.
     pub attempt: u32,
+    /// How far it is, if it is interactive.
+    pub session: Option<Session>,
+}
+
+/// An interactive transaction at its client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Session {
+    /// Once it is begun.
+    pub xid: Option<Xid>,
+    /// One operation after the other.
+    pub steps: Vec<(Name, Operation)>,
+    /// How many of them are answered.
+    pub done: usize,
+    /// What they read.
+    pub reads: BTreeMap<Name, Vec<Read>>,
+    /// Which wait for an answer is the present one.
+    pub waits: u64,
+    /// Commit or rollback was sent.
+    pub over: bool,
 }
 
 impl Wanted {
@@ -100,8 +119,16 @@ impl Ledger {
         let age = earlier.map(|(age, _)| age);
         let request = Submit { key, ticket, age, clock: Age(0), wait: Micros(5_000_000), branches: work };
         let attempt = earlier.map_or(0, |(_, attempt)| attempt);
-        let wanted =
-            Wanted { request, branches, begun: now, known_at: None, known: Known::Unknown, cancelled: false, attempt };
+        let wanted = Wanted {
+            request,
+            branches,
+            begun: now,
+            known_at: None,
+            known: Known::Unknown,
+            cancelled: false,
+            attempt,
+            session: None,
+        };
         self.0.insert(key, wanted);
         key
     }
@@ -115,6 +142,22 @@ impl Ledger {
     /// All of them, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Wanted)> {
         self.0.iter()
+    }
+
+    /// Lets its client work through its operations one by one.
+    pub fn open_session(&mut self, key: Key) {
+        if let Some(wanted) = self.0.get_mut(&key) {
+            let steps = |(name, operations): (&Name, &Vec<Operation>)| -> Vec<(Name, Operation)> {
+                operations.iter().map(|operation| (name.clone(), operation.clone())).collect()
+            };
+            let steps = wanted.branches.iter().flat_map(steps).collect();
+            wanted.session = Some(Session { xid: None, steps, done: 0, reads: BTreeMap::new(), waits: 0, over: false });
+        }
+    }
+
+    /// The session of an interactive transaction.
+    pub fn session(&mut self, key: Key) -> Option<&mut Session> {
+        self.0.get_mut(&key)?.session.as_mut()
     }
 
     /// Its client gives up waiting.
@@ -139,7 +182,11 @@ impl Ledger {
     pub fn hear(&mut self, key: Key, told: &Told, now: u64) -> Result<(), String> {
         let Some(wanted) = self.0.get_mut(&key) else { return Ok(()) };
         let heard = match told {
-            Told::Outcome { outcome: Outcome::Committed(reads), .. } => Known::Committed(decoded(reads)?),
+            Told::Outcome { outcome: Outcome::Committed(reads), .. } => Known::Committed(match &wanted.session {
+                // What it read it knows itself.
+                Some(session) => session.reads.clone(),
+                None => decoded(reads)?,
+            }),
             Told::Outcome { outcome: Outcome::Aborted(reason), age, .. } => {
                 Known::Aborted(reason.kind.is_retryable(), *age)
             }

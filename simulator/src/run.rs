@@ -60,12 +60,14 @@ pub fn options(seed: u64, choice: &Choice) -> Options {
         Workload::Bank | Workload::Counters | Workload::HotKey => dice.between(40, 120),
     };
     let cancels = if dice.one_in(2) { 30 } else { 0 };
+    let interactive = if dice.one_in(2) { dice.between(20, 100) } else { 0 };
     let plan = draw(&mut dice, &nemeses, strikes, participants, chaos);
     Options {
         seed,
         workload,
         transactions,
         participants,
+        interactive,
         cancels,
         chaos,
         plan,

@@ -75,7 +75,8 @@ pub(super) async fn sequence_counts_branches_and_never_falls<S: Subject>(bench: 
         return Err(format!("it was told as {told}, and is {first} after a kill"));
     }
     for _ in 0..3 {
-        let again = bench.life(async |life| life.force(line(LOG, 0, &[])).await.map(|()| life.store.sequence())).await?;
+        let again =
+            bench.life(async |life| life.force(line(LOG, 0, &[])).await.map(|()| life.store.sequence())).await?;
         if again != first {
             return Err(format!("nothing but starts and Hellos, and it went from {first} to {again}"));
         }

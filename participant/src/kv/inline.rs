@@ -59,7 +59,7 @@ impl InlineStore {
             lines: found.lines,
             prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
             done: found.done,
-            starts: Vec::new(),
+            starts: found.starts,
         };
         Ok(Self {
             engine,
@@ -90,6 +90,16 @@ impl InlineStore {
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// As the engine's.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn execute(&mut self, work: &Work) -> Result<(), StorageError> {
+        self.engine.execute(work)?;
+        self.take_outputs();
+        Ok(())
     }
 
     /// As the engine's.

@@ -68,9 +68,8 @@ impl Writer {
                 }
             })?;
             scan.index.last = head.last_key;
-            scan.finish().map_err(|(number, why)| {
-                StorageError::damaged_record(store.file(), format!("branches #{number}"), why)
-            })
+            scan.finish()
+                .map_err(|(number, why)| StorageError::damaged_record(store.file(), format!("branches #{number}"), why))
         })?;
         Ok((Self { store, journal, space, index }, found))
     }

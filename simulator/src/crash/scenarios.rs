@@ -55,6 +55,7 @@ fn one(name: &'static str, script: Vec<Scripted>, plan: Vec<Planned>) -> Scenari
         workload: Workload::Counters,
         transactions: 0,
         participants: 3,
+        interactive: 0,
         cancels: 0,
         chaos,
         plan,

@@ -29,6 +29,9 @@ impl World {
         let names = self.names();
         let branches = self.options.workload.draw(&mut self.dice, &names, self.ledger.next_key());
         let key = self.ledger.enter(branches, ticket, before, self.now);
+        if self.dice.below(100) < self.options.interactive {
+            return self.open(key);
+        }
         self.send(Host::Clients, Host::Coordinator, Body::Submit(key));
         if self.dice.below(100) < self.options.cancels {
             self.hit(Step::Lib2, Kind::Cancelled);

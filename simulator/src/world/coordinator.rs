@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use handfast_common::ids::{Name, Nonce, RecordNumber, Xid};
-use handfast_common::messages::{FromParticipant, Inquiry, Order, Register, Registered};
+use handfast_common::messages::{Enlist, FromParticipant, Inquiry, Order, Register, Registered};
 use handfast_common::storage::{Kind as Role, Options as StoreOptions, StorageError, Store};
 use handfast_coordinator::log::{DecisionLog, Entry, RedbLog};
 use handfast_coordinator::protocol as c;
@@ -52,6 +52,10 @@ pub(super) enum Asker {
     Client(Key, bool),
     Newcomer(usize, u64),
     InDoubt(usize, u64, Xid),
+    Enlisting(usize, u64, Xid),
+    Beginner(Key),
+    /// A client that does not wait for the answer.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -271,10 +275,17 @@ impl World {
                     self.at(0, Event::Break(n, connection));
                 }
             }
-            c::Effect::ReplyBegun { .. }
-            | c::Effect::ReplyEnlisted { .. }
-            | c::Effect::ReplyRegistry { .. }
-            | c::Effect::Say { .. } => {}
+            c::Effect::ReplyBegun { to, begun } => {
+                if let Some(Asker::Beginner(key)) = self.coordinator.askers.remove(&to) {
+                    self.send(Host::Coordinator, Host::Clients, Body::Begun(key, begun));
+                }
+            }
+            c::Effect::ReplyEnlisted { to, answer } => {
+                if let Some(Asker::Enlisting(n, start, xid)) = self.coordinator.askers.remove(&to) {
+                    self.send(Host::Coordinator, Host::Participant(n), Body::EnlistAnswer(start, xid, answer));
+                }
+            }
+            c::Effect::ReplyRegistry { .. } | c::Effect::Forget { .. } | c::Effect::Say { .. } => {}
             c::Effect::Stop { why } => self.judge("integrity", Err(format!("the coordinator stops: {why}"))),
         }
     }
@@ -357,6 +368,13 @@ impl World {
         }
     }
 
+    pub(super) fn on_enlist(&mut self, n: usize, start: u64, enlist: Enlist) {
+        if self.coordinator.is_ready() {
+            let reply = self.coordinator.expect(Asker::Enlisting(n, start, enlist.xid));
+            self.coordinate(c::Input::BranchEnlisted { reply, enlist });
+        }
+    }
+
     pub(super) fn on_register(&mut self, n: usize, start: u64, register: Register) {
         if self.coordinator.is_ready() {
             let reply = self.coordinator.expect(Asker::Newcomer(n, start));
@@ -387,6 +405,7 @@ fn step_of(effect: &c::Effect) -> Step {
         | c::Effect::Say { .. }
         | c::Effect::Dial { .. }
         | c::Effect::HangUp { .. }
+        | c::Effect::Forget { .. }
         | c::Effect::Stop { .. } => Step::Co10,
     }
 }

@@ -8,6 +8,7 @@ mod clients;
 mod coordinator;
 mod ending;
 mod faults;
+mod interactive;
 mod network;
 mod participant;
 mod timers;
@@ -16,7 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use handfast_common::ids::{Key, LogId, Name, RecordNumber, Xid};
-use handfast_common::messages::{FromParticipant, Inquiry, InquiryAnswer, Register, Stamp, ToParticipant, Told};
+use handfast_common::messages::{
+    Begun, Commit, Enlist, Enlisted, Execute, Executed, FromParticipant, Inquiry, InquiryAnswer, OperationId,
+    PeerInquiry, PeerTold, Register, Stamp, ToParticipant, Told,
+};
 use handfast_common::operation::Operation;
 use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
@@ -47,6 +51,8 @@ pub struct Options {
     pub transactions: u64,
     /// How many participants.
     pub participants: usize,
+    /// Of a hundred transactions so many are interactive.
+    pub interactive: u64,
     /// Of a hundred clients so many give up waiting.
     pub cancels: u64,
     /// For how long things go wrong, in virtual microseconds; then all heals.
@@ -95,6 +101,10 @@ pub struct Summary {
     pub in_doubt: u64,
     /// Inquiries that were answered with a decision.
     pub inquiries: u64,
+    /// Inquiries that another participant answered with a decision.
+    pub peers_told: u64,
+    /// Interactive transactions told Committed.
+    pub interactive: u64,
     /// From the healing to the end of the last doubt, in virtual microseconds.
     pub doubt_ended: u64,
     /// Operations of each disk, the coordinator's first.
@@ -130,6 +140,8 @@ enum Event {
     RegisterDue(usize, u64),
     NewTransaction(Option<Key>),
     Scripted(usize),
+    /// A client has waited for an answer for long enough, if it still waits for this one.
+    StepDue(Key, u64),
     Resubmit(Key),
     AskDue(Key),
     Fault(usize),
@@ -148,6 +160,16 @@ enum Body {
     Registered(u64, Stamp),
     Submit(Key),
     Ask(Key),
+    Enlist(u64, Enlist),
+    EnlistAnswer(u64, Xid, Enlisted),
+    PeerInquiry(u64, PeerInquiry),
+    PeerTold(u64, Xid, PeerTold),
+    Begin(Key),
+    Begun(Key, Begun),
+    Execute(Key, Execute),
+    Executed(Key, OperationId, Executed),
+    Commit(Key, Commit),
+    Rollback(Xid),
     /// `true`: the answer to a submission.
     Told(Key, bool, Told),
 }
@@ -160,6 +182,7 @@ pub struct World {
     now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     events: u64,
+    happened: u64,
     coordinator: CoordinatorNode,
     participants: Vec<ParticipantNode>,
     network: Network,
@@ -184,6 +207,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             events: 0,
+            happened: 0,
             coordinator: CoordinatorNode::new(),
             participants,
             network: Network::default(),
@@ -258,7 +282,10 @@ impl World {
         for (_, wanted) in self.ledger.iter() {
             self.summary.transactions += 1;
             match wanted.known {
-                crate::clients::Known::Committed(_) => self.summary.committed += 1,
+                crate::clients::Known::Committed(_) => {
+                    self.summary.committed += 1;
+                    self.summary.interactive += u64::from(wanted.session.is_some());
+                }
                 crate::clients::Known::Aborted(..) => self.summary.aborted += 1,
                 _ => {}
             }
@@ -297,6 +324,10 @@ impl World {
             (now, &event).hash(&mut self.trace);
             self.say(|| format!("{event:?}"));
             self.happen(event);
+            self.happened += 1;
+            if self.happened > MOST_EVENTS {
+                self.judge("liveness", Err("it goes round and round".to_owned()));
+            }
             if let Some(violation) = self.violation.take() {
                 return Err(violation);
             }
@@ -321,6 +352,7 @@ impl World {
             Event::Connect(_) | Event::Break(..) => Host::Coordinator,
             Event::NewTransaction(_)
             | Event::Scripted(_)
+            | Event::StepDue(..)
             | Event::Resubmit(_)
             | Event::AskDue(_)
             | Event::Fault(_)
@@ -348,6 +380,7 @@ impl World {
             Event::BatchDone(n, start) => self.on_batch_done(n, start),
             Event::RegisterDue(n, start) => self.on_register_due(n, start),
             Event::NewTransaction(earlier) => self.on_new_transaction(earlier),
+            Event::StepDue(key, number) => self.on_step_due(key, number),
             Event::Scripted(number) => self.on_scripted(number),
             Event::Resubmit(key) => self.send(Host::Clients, Host::Coordinator, Body::Submit(key)),
             Event::AskDue(key) => self.on_ask_due(key),
@@ -370,6 +403,20 @@ impl World {
             (_, Host::Participant(n), Body::Registered(start, stamp)) => {
                 self.participate_if(n, start, p::Input::StampReceived(stamp));
             }
+            (Host::Participant(n), _, Body::Enlist(start, enlist)) => self.on_enlist(n, start, enlist),
+            (_, Host::Participant(n), Body::EnlistAnswer(start, xid, answer)) => {
+                self.participate_if(n, start, p::Input::EnlistAnswered { xid, answer });
+            }
+            (Host::Participant(asker), Host::Participant(n), Body::PeerInquiry(start, inquiry)) => {
+                self.on_peer_inquiry(n, asker, start, inquiry);
+            }
+            (_, Host::Participant(n), Body::PeerTold(start, xid, told)) => self.on_peer_told(n, start, xid, told),
+            (_, Host::Participant(n), Body::Execute(key, execute)) => self.on_execute(n, key, execute),
+            (_, _, Body::Begin(key)) => self.on_begin(key),
+            (_, _, Body::Begun(key, begun)) => self.on_begun(key, begun),
+            (_, _, Body::Executed(key, operation, executed)) => self.on_executed(key, operation, executed),
+            (_, _, Body::Commit(key, commit)) => self.on_commit(key, commit),
+            (_, _, Body::Rollback(xid)) => self.on_rollback(xid),
             (_, _, Body::Submit(key)) => self.on_submit(key),
             (_, _, Body::Ask(key)) => self.on_ask(key),
             (_, _, Body::Told(key, submitted, told)) => self.on_told(key, submitted, &told),
@@ -394,6 +441,8 @@ impl World {
     }
 }
 
+/// More than any run has that comes to its end.
+const MOST_EVENTS: u64 = 400_000;
 /// How long a branch may be in doubt after the last fault (L1).
 const L1: u64 = 5_000 * MS;
 /// How long after the last fault all must be quiet.

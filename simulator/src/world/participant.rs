@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use handfast_common::ids::{Incarnation, LogId, Name, StoreId, Xid};
-use handfast_common::messages::{Answer, FromParticipant, Identity, Inquiry, InquiryAnswer, Register, ToParticipant};
+use handfast_common::ids::{Incarnation, Key, LogId, Name, StoreId, Xid};
+use handfast_common::messages::{
+    Answer, Enlist, Execute, Executed, FromParticipant, Identity, Inquiry, InquiryAnswer, OperationId, PeerAnswer,
+    PeerInquiry, PeerTold, Register, ToParticipant,
+};
 use handfast_common::storage::{Kind as Role, Space, SpaceOptions, StorageError, Store};
 use handfast_participant::kv::engine::Ended;
 use handfast_participant::kv::inline::{InlineStore, Written};
@@ -27,6 +30,17 @@ use crate::plan::{Host, MS};
 const ROOM: u64 = 1 << 30;
 const RESERVE: u64 = 1 << 20;
 
+/// Who waits for an answer of a participant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiter {
+    /// The coordinator, over this connection.
+    Coordinator(u64),
+    /// Another participant, this start of it.
+    Peer(usize, u64, Xid),
+    /// A client.
+    Client(Key, OperationId),
+}
+
 #[derive(Debug)]
 pub(super) struct ParticipantNode {
     number: usize,
@@ -42,8 +56,8 @@ pub(super) struct ParticipantNode {
     pub(super) timers: Timers<p::Timer>,
     /// The coordinator's connection to it.
     pub(super) connection: Option<u64>,
-    /// Over which connection each answer goes.
-    answers: BTreeMap<p::ReplyTo, u64>,
+    /// Who waits for which answer.
+    answers: BTreeMap<p::ReplyTo, Waiter>,
     replies: u64,
     pub(super) dialling: bool,
     pub(super) dialled: bool,
@@ -98,7 +112,13 @@ impl ParticipantNode {
         self.free.store(if room { ROOM } else { RESERVE / 2 }, Ordering::Relaxed);
     }
 
-    fn identity(&self) -> Option<Identity> {
+    pub(super) fn expect(&mut self, waiter: Waiter) -> p::ReplyTo {
+        self.replies += 1;
+        self.answers.insert(p::ReplyTo(self.replies), waiter);
+        p::ReplyTo(self.replies)
+    }
+
+    pub(super) fn identity(&self) -> Option<Identity> {
         let (machine, store) = (self.machine.as_ref()?, self.store.as_ref()?);
         let config = machine.config();
         Some(Identity {
@@ -223,6 +243,7 @@ impl World {
                 let work = Work { xid: record.xid, age, payload: work };
                 store.prepare(&work, record)
             }
+            p::Effect::Execute { xid, age, work } => store.execute(&Work { xid, age, payload: Some(work) }),
             p::Effect::CommitOnePhase { xid, age, key, hash, work } => {
                 store.commit_one_phase(&Work { xid, age, payload: work }, key, hash)
             }
@@ -247,7 +268,10 @@ impl World {
                 Ok(())
             }
             p::Effect::Reply { to, answer } => {
-                let (Some(from), Some(connection)) = (node.identity(), node.answers.remove(&to)) else { return Ok(()) };
+                let (Some(from), Some(Waiter::Coordinator(connection))) = (node.identity(), node.answers.remove(&to))
+                else {
+                    return Ok(());
+                };
                 let verdict = self.oracles.binding_votes.said(n, &answer);
                 self.judge("binding votes", verdict);
                 if let Answer::Acknowledged { xid } = &answer {
@@ -274,12 +298,42 @@ impl World {
                 self.judge("integrity", Err(format!("p{n} stops: {why}")));
                 Ok(())
             }
-            p::Effect::ReplyExecuted { .. }
-            | p::Effect::ReplyPeer { .. }
-            | p::Effect::Execute { .. }
-            | p::Effect::Enlist { .. }
-            | p::Effect::InquirePeer { .. }
-            | p::Effect::Say { .. } => Ok(()),
+            p::Effect::ReplyExecuted { to, result } => {
+                let (Some(from), Some(Waiter::Client(key, operation))) = (node.identity(), node.answers.remove(&to))
+                else {
+                    return Ok(());
+                };
+                let body = Body::Executed(key, operation, Executed { from, result });
+                self.send(Host::Participant(n), Host::Clients, body);
+                Ok(())
+            }
+            p::Effect::ReplyPeer { to, answer } => {
+                let (Some(from), Some(Waiter::Peer(asker, start, xid))) = (node.identity(), node.answers.remove(&to))
+                else {
+                    return Ok(());
+                };
+                if let PeerAnswer::Decided(decision) = answer {
+                    let verdict = self.oracles.stable_decision.said(xid, decision);
+                    self.judge("stable decision", verdict);
+                }
+                let body = Body::PeerTold(start, xid, PeerTold { from, answer });
+                self.send(Host::Participant(n), Host::Participant(asker), body);
+                Ok(())
+            }
+            p::Effect::Enlist { xid, active, .. } => {
+                let Some(from) = node.identity() else { return Ok(()) };
+                let body = Body::Enlist(start, Enlist { from, xid, active });
+                self.send(Host::Participant(n), Host::Coordinator, body);
+                Ok(())
+            }
+            p::Effect::InquirePeer { xid, member } => {
+                let Some(from) = node.identity() else { return Ok(()) };
+                let Some(other) = self.number_of(&member.who.name) else { return Ok(()) };
+                let body = Body::PeerInquiry(start, PeerInquiry { from, to: member.who, xid });
+                self.send(Host::Participant(n), Host::Participant(other), body);
+                Ok(())
+            }
+            p::Effect::Say { .. } => Ok(()),
         }
     }
 
@@ -297,6 +351,7 @@ impl World {
                     return;
                 }
                 let input = match fact {
+                    Ended::Execute(xid, execution) => p::Input::OperationEnded { xid, execution },
                     Ended::Prepare(xid, vote) => p::Input::WorkPrepared { xid, vote },
                     Ended::OnePhase(xid, result) => p::Input::OnePhaseEnded { xid, result },
                     Ended::Commit(xid, committed) => {
@@ -369,10 +424,8 @@ impl World {
     /// Also what was sent over an older connection, or by an older start of the coordinator; its answer goes nowhere.
     pub(super) fn on_order(&mut self, n: usize, connection: u64, message: ToParticipant) {
         let node = &mut self.participants[n];
+        let reply = node.expect(Waiter::Coordinator(connection));
         let Some(machine) = &mut node.machine else { return };
-        node.replies += 1;
-        let reply = p::ReplyTo(node.replies);
-        node.answers.insert(reply, connection);
         let stale = machine.seen(LOG).is_some_and(|seen| message.from.epoch < seen.epoch);
         let effects = machine.step(p::Input::OrderReceived { reply, message });
         let verdict = self.oracles.fencing.obeyed(n, stale, &effects);
@@ -383,6 +436,26 @@ impl World {
     pub(super) fn on_inquiry_answered(&mut self, n: usize, start: u64, xid: Xid, answer: InquiryAnswer) {
         self.summary.inquiries += u64::from(matches!(answer, InquiryAnswer::Decided(_)));
         self.participate_if(n, start, p::Input::InquiryAnswered { xid, answer });
+    }
+
+    pub(super) fn on_peer_inquiry(&mut self, n: usize, asker: usize, start: u64, inquiry: PeerInquiry) {
+        if self.participants[n].is_up() {
+            let reply = self.participants[n].expect(Waiter::Peer(asker, start, inquiry.xid));
+            self.participate(n, p::Input::PeerInquired { reply, inquiry });
+        }
+    }
+
+    pub(super) fn on_peer_told(&mut self, n: usize, start: u64, xid: Xid, told: PeerTold) {
+        self.summary.peers_told += u64::from(matches!(told.answer, PeerAnswer::Decided(_)));
+        let PeerTold { from, answer } = told;
+        self.participate_if(n, start, p::Input::PeerAnswered { xid, from, answer });
+    }
+
+    pub(super) fn on_execute(&mut self, n: usize, key: Key, execute: Execute) {
+        if self.participants[n].is_up() {
+            let reply = self.participants[n].expect(Waiter::Client(key, execute.operation));
+            self.participate(n, p::Input::OperationReceived { reply, execute });
+        }
     }
 
     pub(super) fn on_register_due(&mut self, n: usize, start: u64) {

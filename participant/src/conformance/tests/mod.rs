@@ -142,4 +142,3 @@ async fn f22_f23_f24_the_prepare_log_over_a_ledger_conforms() {
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.skipped, [""; 0]);
 }
-
