@@ -178,8 +178,10 @@ enum Verdict {
 struct Rule<S: Subject> {
     name: &'static str,
     group: Group,
-    run: for<'a, 'b> fn(&'a mut Bench<'b, S>) -> Pin<Box<dyn Future<Output = Checked> + 'a>>,
+    run: for<'a, 'b> fn(&'a mut Bench<'b, S>) -> Checking<'a>,
 }
+
+type Checking<'a> = Pin<Box<dyn Future<Output = Checked> + 'a>>;
 
 fn rules<S: Subject>() -> Vec<Rule<S>> {
     macro_rules! rules {

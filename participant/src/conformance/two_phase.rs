@@ -319,8 +319,9 @@ pub(super) async fn read_only_holds_until_released<S: Subject>(bench: &mut Bench
             }
             life.store.release(xid(1));
             life.store.release(xid(1));
-            answered("an abort after a release", life.store.abort(xid(1))).await?;
-            life.yes(3, life.add(&[("a", 5)])).await
+            life.yes(3, life.add(&[("a", 5)])).await?;
+            // An Abort that comes later than the Release.
+            life.abort(1).await
         })
         .await?;
     bench.life(async |life| life.in_doubt("one only read", &[3])).await?;

@@ -55,11 +55,8 @@ impl World {
     }
 
     pub(super) fn on_begin(&mut self, key: Key) {
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Beginner(key));
-            let begin = self.clients.interactive[&key].begin();
-            self.coordinate(c::Input::BeginRequested { reply, begin });
-        }
+        let begin = self.clients.interactive[&key].begin();
+        self.ask_coordinator(Asker::Beginner(key), |reply| c::Input::BeginRequested { reply, begin });
     }
 
     pub(super) fn on_begun(&mut self, key: Key, begun: &Begun) {
@@ -85,8 +82,7 @@ impl World {
             return;
         }
         let interactive = self.clients.interactive.get_mut(&key).expect("it was drawn");
-        if let Some(next) = interactive.callers[caller].steps.get_mut(step) {
-            next.sent = true;
+        if let Some(next) = interactive.callers[caller].steps.get(step) {
             let to = next.to.clone();
             let n = self.number_of(&to);
             self.deliver(Event::Execute(n, key, caller, step));
@@ -105,7 +101,9 @@ impl World {
     pub(super) fn on_execute(&mut self, n: usize, key: Key, caller: usize, step: usize) {
         // Addresses move.
         let n = if self.trouble(60) { (n + 1) % PARTICIPANTS } else { n };
-        let Some(execute) = self.clients.interactive[&key].execute(caller, step) else { return };
+        let interactive = self.clients.interactive.get_mut(&key).expect("it was drawn");
+        interactive.touched = self.now;
+        let Some(execute) = interactive.execute(caller, step) else { return };
         let reply = p::ReplyTo(self.events);
         self.events += 1;
         if self.participants[n].machine.is_some() {
@@ -159,17 +157,11 @@ impl World {
 
     pub(super) fn on_commit(&mut self, key: Key) {
         let Some(commit) = self.clients.interactive[&key].commit.clone() else { return };
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::CommitRequested { reply, commit });
-        }
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::CommitRequested { reply, commit });
     }
 
     pub(super) fn on_rollback(&mut self, key: Key) {
         let Some(xid) = self.clients.interactive[&key].xid else { return };
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::RollbackRequested { reply, xid });
-        }
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::RollbackRequested { reply, xid });
     }
 }

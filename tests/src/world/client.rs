@@ -121,7 +121,11 @@ impl Clients {
         // What only read has no record; in a later epoch it may be answered Aborted, and the earlier
         // answer may arrive after that (t20).
         match (*known, now) {
-            (Known::Committed, Known::Aborted) | (Known::Aborted, Known::Committed) if only_read => {}
+            (Known::Committed, Known::Aborted) | (Known::Aborted, Known::Committed) if only_read => {
+                if let Some(interactive) = self.interactive.get_mut(&key) {
+                    interactive.flipped = true;
+                }
+            }
             (Known::Committed, Known::Aborted) | (Known::Aborted, Known::Committed) => {
                 panic!("{key} was told {known:?}, and now {now:?}")
             }

@@ -39,6 +39,10 @@ pub struct Interactive {
     pub waits: bool,
     /// Its commit once it was sent, the same on every resend.
     pub commit: Option<Commit>,
+    /// When an operation of it last arrived anywhere.
+    pub touched: u64,
+    /// Whether it was told Committed and, in a later epoch, Aborted: nothing of it may have taken effect.
+    pub flipped: bool,
     /// Whether its process is gone.
     pub gone: bool,
     /// What came of it.
@@ -64,8 +68,6 @@ pub struct Step {
     pub to: Name,
     /// What.
     pub wish: Wish,
-    /// Whether it was ever sent.
-    pub sent: bool,
     /// The first answer to it.
     pub heard: Option<Heard>,
 }
@@ -97,7 +99,7 @@ impl Interactive {
                     0..=5 => Wish::Read,
                     _ => Wish::Write,
                 };
-                Step { to, wish, sent: false, heard: None }
+                Step { to, wish, heard: None }
             });
             let steps = steps.collect();
             callers.push(Caller { steps, at: 0, patience: 2 + u32::try_from(dice.below(12)).unwrap_or(0) });
@@ -112,7 +114,20 @@ impl Interactive {
         let age = dice.one_in(8).then(|| Age(dice.below(50)));
         let begin = Begin { key, ticket, age, clock, total: Micros(dice.between(500, 6_000) * 1_000) };
         let waits = !dice.one_in(3);
-        Self { key, ticket, xid: None, callers, end, waits, commit: None, gone: false, known: Known::Open, begin }
+        Self {
+            key,
+            ticket,
+            xid: None,
+            callers,
+            end,
+            waits,
+            commit: None,
+            touched: 0,
+            flipped: false,
+            gone: false,
+            known: Known::Open,
+            begin,
+        }
     }
 
     /// What opens it.
@@ -135,10 +150,10 @@ impl Interactive {
         self.callers.iter().flat_map(|caller| &caller.steps)
     }
 
-    /// Whether nothing that was ever sent could have changed anything: then there is no record of its commit (t20).
+    /// Whether nothing was changed, as far as those who work in it know: then there may be no record of its commit (t20).
     #[must_use]
     pub fn has_only_read(&self) -> bool {
-        !self.steps().any(|step| step.sent && step.wish == Wish::Write)
+        !self.steps().any(|step| step.heard == Some(Heard::Done) && step.wish == Wish::Write)
     }
 
     /// Whether its client has nothing more to do before it ends.

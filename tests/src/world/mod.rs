@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 use client::Clients;
 use dice::Dice;
-use nodes::{CoordinatorNode, ParticipantNode};
+use nodes::{Asker, CoordinatorNode, ParticipantNode};
 
 /// The log of the only coordinator.
 const LOG: LogId = LogId(Uuid::from_u128(0xC0));
@@ -211,11 +211,9 @@ impl World {
         self.until(chaos);
         self.heal();
         let healed = self.now;
-        // What nobody works in any more is not open for longer than the idle limit; and a report to find it out.
-        self.until(healed + 3_000 * MS);
-        self.check_open();
-        self.until(healed + 5_000 * MS);
+        self.until_watching(healed, healed + 5_000 * MS);
         self.check_in_doubt();
+        self.until_watching(healed, healed + 6_500 * MS);
         self.ask_about_all();
         self.until(healed + 12_000 * MS);
         self.check_end();
@@ -242,6 +240,14 @@ impl World {
             self.happen(event);
         }
         self.now = end;
+    }
+
+    /// Looks again and again whether anything is open that should not be.
+    fn until_watching(&mut self, healed: u64, end: u64) {
+        while self.now < end {
+            self.until((self.now + 100 * MS).min(end));
+            self.check_open(healed);
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -276,8 +282,8 @@ impl World {
             Event::WorkDone(n, start, xid) => self.on_work_done(n, start, xid),
             Event::Written(n, start) => self.on_written(n, start),
             Event::Inquiry(n, start, inquiry) => {
-                let reply = self.coordinator.expect(nodes::Asker::InDoubt(n, start, inquiry.xid));
-                self.coordinate(c::Input::DecisionInquired { reply, inquiry });
+                let asker = Asker::InDoubt(n, start, inquiry.xid);
+                self.ask_coordinator(asker, |reply| c::Input::DecisionInquired { reply, inquiry });
             }
             Event::InquiryAnswered(n, start, xid, answer) => {
                 self.summary.inquiries_decided += u32::from(matches!(answer, InquiryAnswer::Decided(_)));
@@ -285,13 +291,13 @@ impl World {
             }
             Event::RegisterDue(n, start) => self.on_register_due(n, start),
             Event::Register(n, start, register) => {
-                let reply = self.coordinator.expect(nodes::Asker::Newcomer(n, start));
-                self.coordinate(c::Input::ParticipantRegistered { reply, register });
+                let asker = Asker::Newcomer(n, start);
+                self.ask_coordinator(asker, |reply| c::Input::ParticipantRegistered { reply, register });
             }
             Event::Registered(n, start, stamp) => self.participate_if(n, start, p::Input::StampReceived(stamp)),
             Event::Enlist(n, start, enlist) => {
-                let reply = self.coordinator.expect(nodes::Asker::Enlisting(n, start, enlist.xid));
-                self.coordinate(c::Input::BranchEnlisted { reply, enlist });
+                let asker = Asker::Enlisting(n, start, enlist.xid);
+                self.ask_coordinator(asker, |reply| c::Input::BranchEnlisted { reply, enlist });
             }
             Event::EnlistAnswered(n, start, xid, answer) => {
                 self.participate_if(n, start, p::Input::EnlistAnswered { xid, answer });

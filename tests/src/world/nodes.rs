@@ -50,13 +50,13 @@ pub(super) enum Waiter {
 
 #[derive(Debug)]
 pub(super) struct CoordinatorNode {
-    config: c::Config,
+    pub(super) config: c::Config,
     pub(super) machine: Option<c::Coordinator>,
     pub(super) log: Log,
     /// Counts starts: what belongs to an earlier one is lost.
     pub(super) start: u64,
     pub(super) timers: Timers<c::Timer>,
-    askers: BTreeMap<c::ReplyTo, Asker>,
+    pub(super) askers: BTreeMap<c::ReplyTo, Asker>,
     replies: u64,
 }
 
@@ -66,7 +66,7 @@ impl CoordinatorNode {
         Self { config, machine: None, log: Log::default(), start: 0, timers, askers: BTreeMap::new(), replies: 0 }
     }
 
-    pub(super) fn expect(&mut self, asker: Asker) -> c::ReplyTo {
+    fn expect(&mut self, asker: Asker) -> c::ReplyTo {
         self.replies += 1;
         self.askers.insert(c::ReplyTo(self.replies), asker);
         c::ReplyTo(self.replies)
@@ -161,6 +161,14 @@ impl World {
         let start = node.start;
         self.at(0, Event::RegisterDue(n, start));
         self.obey(n, effects);
+    }
+
+    /// A request over a connection of its own; without a coordinator it is lost.
+    pub(super) fn ask_coordinator(&mut self, asker: Asker, input: impl FnOnce(c::ReplyTo) -> c::Input) {
+        if self.coordinator.is_ready() {
+            let reply = self.coordinator.expect(asker);
+            self.coordinate(input(reply));
+        }
     }
 
     /// One step of the coordinator.

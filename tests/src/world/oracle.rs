@@ -7,10 +7,11 @@ use handfast_common::outcome::Payload;
 use handfast_coordinator::protocol::Coordinator;
 
 use super::client::{Known, Wanted};
+use super::faults::LONGEST_DELAY;
 use super::interactive::{Heard, Interactive};
 use super::nodes::ParticipantNode;
 use super::wish::Wish;
-use super::{Event, World};
+use super::{Event, MS, World};
 
 /// How often each payload took effect, by participant.
 type Effects = BTreeMap<Name, BTreeMap<Payload, u32>>;
@@ -24,14 +25,24 @@ impl World {
         }
     }
 
-    /// L4: what a client left behind, or knows the end of, holds nothing after the idle limit.
-    pub(super) fn check_open(&self) {
-        let at_work = |xid: &Xid| {
-            let interactive = self.clients.interactive.values().find(|interactive| interactive.xid == Some(*xid));
-            interactive.is_some_and(|interactive| !interactive.gone && interactive.known == Known::Open)
-        };
+    /// L4: nothing is open for longer than the idle limit since an operation of it last arrived, wherever, or the last
+    /// message that a fault has held back.
+    pub(super) fn check_open(&self, healed: u64) {
+        // Messages on their way, and a decision just being carried out.
+        const SLACK: u64 = 200 * MS;
+        let limit = u64::try_from(self.coordinator.config.idle_limit.as_micros()).unwrap_or(u64::MAX);
+        let touched: BTreeMap<Xid, u64> = self
+            .clients
+            .interactive
+            .values()
+            .filter_map(|interactive| Some((interactive.xid?, interactive.touched.max(healed + LONGEST_DELAY))))
+            .collect();
         for node in &self.participants {
-            let open: Vec<&Xid> = node.store.open.keys().filter(|xid| !at_work(xid)).collect();
+            // Once it was asked for its vote, that has a time of its own.
+            let branches = || node.machine.iter().flat_map(|machine| machine.branches());
+            let open = |xid: &&Xid| branches().any(|branch| branch.xid == **xid && branch.state == "active");
+            let late = |xid: &&Xid| touched.get(xid).is_none_or(|at| at + limit + SLACK < self.now);
+            let open: Vec<&Xid> = node.store.open.keys().filter(late).filter(open).collect();
             assert!(open.is_empty(), "branches are left open at {}: {open:?}", node.name());
         }
     }
@@ -47,6 +58,7 @@ impl World {
     pub(super) fn check_end(&mut self) {
         let load = self.coordinator.machine.as_ref().map(Coordinator::load);
         assert_eq!(load, Some((0, 0)), "transactions are left at the coordinator");
+        assert!(self.coordinator.askers.is_empty(), "the coordinator owes answers: {:?}", self.coordinator.askers);
         for node in &self.participants {
             let open: Vec<&Xid> = node.store.open.keys().collect();
             assert!(open.is_empty(), "branches are left open at {}: {open:?}", node.name());
@@ -136,6 +148,7 @@ fn check_one_shot(key: Key, wanted: &Wanted, took: &Effects) {
 /// A4, A5: of one that was told committed every operation that was answered took effect, once; what its client was told to
 /// be lost did not commit.
 fn check_interactive(key: Key, interactive: &Interactive, took: &Effects) {
+    assert!(!interactive.flipped || took.is_empty(), "A2: {key} was told both, and took effect: {took:?}");
     match interactive.known {
         Known::Committed => {
             for (caller, steps) in interactive.callers.iter().map(|caller| &caller.steps).enumerate() {

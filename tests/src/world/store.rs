@@ -291,6 +291,13 @@ impl Store {
         self.disk.line.as_ref().map(|line| line.seen)
     }
 
+    /// Whether the mark on disk covers a transaction.
+    #[must_use]
+    pub fn has_passed(&self, xid: Xid) -> bool {
+        let mark = self.disk.line.as_ref().and_then(|line| line.mark.as_ref());
+        mark.is_some_and(|mark| mark.covers(xid.txn))
+    }
+
     /// What a start finds.
     #[must_use]
     pub fn recovered(&self) -> Recovered {

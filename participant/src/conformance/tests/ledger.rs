@@ -8,7 +8,7 @@ use handfast_common::codec;
 use handfast_common::outcome::{Payload, Reason, ReasonKind};
 use serde::{Deserialize, Serialize};
 
-use super::disk::Disk;
+use crate::logged::testing::Disk;
 use crate::logged::{Branch, Piece, Tried, TryConfirmCancel};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

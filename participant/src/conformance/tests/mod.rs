@@ -1,7 +1,6 @@
 //! The suite, against the stores of this crate and against broken ones.
 
 mod broken;
-mod disk;
 mod ledger;
 
 use handfast_common::ids::Incarnation;
@@ -13,8 +12,8 @@ use handfast_common::storage::{Caps, StorageError};
 use super::{Group, Report, Subject, check};
 use crate::kv::{self, KvStore};
 use crate::logged::LoggedResource;
+use crate::logged::testing::{Disk, room};
 use crate::resource::ResourceManager;
-use disk::{Disk, room};
 use ledger::{Ledger, LedgerWork};
 
 fn never(error: StorageError) {
