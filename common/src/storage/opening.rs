@@ -20,7 +20,7 @@ use super::hint::{self, FileHint, Hint};
 use super::mark::Mark;
 use super::meta::Meta;
 use super::steps::FileSteps;
-use super::store::Options;
+use super::store::{Options, let_go};
 
 /// A store that was found well, with its writes let through.
 pub(crate) struct Verified {
@@ -195,7 +195,7 @@ pub(crate) fn verify(
         (Ok((meta, commit)), Some(database)) => Ok(Verified { database, gate, hint, meta, commit }),
         (found, database) => {
             gate.shut();
-            std::mem::forget(database);
+            let_go(file, options, database);
             let error = found.err().unwrap_or_else(|| StorageError::damaged(file, "it could not be opened"));
             Err(match gate.take_failure() {
                 Some(failure) => StorageError::from_io(file, failure.doing, failure.source),

@@ -62,13 +62,15 @@ impl fmt::Display for Broken {
     }
 }
 
-/// How thorough it is: one of so many operations, messages and effects. 1 is all of them.
+/// How thorough it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stride {
-    /// Of the first failure.
+    /// One of so many operations, messages and effects fails; 1 is all of them.
     pub first: usize,
-    /// Of the second one, inside the recovery.
+    /// The same for the second failure, inside the recovery.
     pub second: usize,
+    /// Whether messages and effects fail too, or only disks.
+    pub all: bool,
 }
 
 /// Fails everything that a scenario does.
@@ -86,12 +88,12 @@ pub fn exhaust(scenario: &Scenario, stride: Stride) -> Result<Found, Box<Broken>
         for operation in (1..=*operations).step_by(stride.first) {
             search.fail_operation(host, operation, stride.second)?;
         }
-        for effect in (0..*effects).step_by(stride.first) {
+        for effect in (0..*effects).step_by(stride.first).filter(|_| stride.all) {
             let effects = u32::try_from(effect).unwrap_or(u32::MAX);
             search.run(&[now(Fault::CrashAtEffect { host, effects, down: DOWN })], &[])?;
         }
     }
-    for number in (1..=whole.sent).step_by(stride.first) {
+    for number in (1..=whole.sent).step_by(stride.first).filter(|_| stride.all) {
         for mishap in [Mishap::Lost, Mishap::Twice, Mishap::Again(300 * MS), Mishap::Late(120 * MS)] {
             search.run(&[now(Fault::Message { number, mishap })], &[])?;
         }
@@ -131,30 +133,27 @@ impl Search<'_> {
     fn fail_operation(&mut self, host: Host, operation: u64, second: usize) -> Result<(), Box<Broken>> {
         let at = |operation, trouble| now(Fault::Disk { host, operation, trouble, down: DOWN });
         let ten = Loss::ten(operation);
-        let mut seen = BTreeSet::new();
         // The first of them tells what the others would leave: where that is the same image there is nothing to learn.
         let first = self.run(&[at(operation, Trouble::PowerLoss(ten[0]))], &ten)?;
-        let mut different = Vec::new();
-        for (loss, image) in ten.iter().zip(&first.foreseen) {
-            if seen.insert(*image) {
-                different.push(*loss);
+        let mut seen = BTreeSet::new();
+        let different = ten.iter().zip(&first.foreseen).filter(|(_, image)| seen.insert(**image));
+        let different: Vec<Loss> = different.map(|(loss, _)| *loss).collect();
+        // Depth two begins from one of them; they take turns, and so do the other ways to fail.
+        let turn = usize::try_from(operation).unwrap_or(0);
+        let deeper = turn % different.len().max(1);
+        let mut recovered = first.recovered;
+        for (number, loss) in different.iter().enumerate() {
+            self.found.images += 1;
+            if number > 0 {
+                let summary = self.run(&[at(operation, Trouble::PowerLoss(*loss))], &ten[..1])?;
+                recovered = if number == deeper { summary.recovered } else { recovered };
             }
         }
-        self.found.images += u64::from(!first.foreseen.is_empty());
-        for loss in different.iter().skip(1) {
-            self.run(&[at(operation, Trouble::PowerLoss(*loss))], &[])?;
-            self.found.images += 1;
-        }
-        for trouble in [Trouble::Kill, Trouble::Error(ten[4]), Trouble::Full] {
-            self.run(&[at(operation, trouble)], &[])?;
-        }
-        // Depth two: the loss takes turns, and so does the second one.
-        let Some(loss) = different.get(usize::try_from(operation).unwrap_or(0) % different.len().max(1)) else {
-            return Ok(());
-        };
-        let known = self.run(&[at(operation, Trouble::PowerLoss(*loss))], &ten)?;
-        let Some(recovered) = known.recovered else { return Ok(()) };
-        for again in (operation + 1..=recovered).step_by(second) {
+        let trouble = [Trouble::Kill, Trouble::Error(ten[4]), Trouble::Full][turn % 3];
+        self.run(&[at(operation, trouble)], &[])?;
+        let (Some(loss), Some(recovered)) = (different.get(deeper), recovered) else { return Ok(()) };
+        // Not always the same ones of a recovery.
+        for again in (operation + 1 + operation % second as u64..=recovered).step_by(second) {
             let other = Loss::ten(again)[usize::try_from(again).unwrap_or(0) % 10];
             let both = [at(operation, Trouble::PowerLoss(*loss)), at(again, Trouble::PowerLoss(other))];
             self.run(&both, &[])?;

@@ -20,8 +20,12 @@ use crate::plan::{Host, MS};
 pub(super) const CACHE: usize = 64 << 10;
 
 /// How its store and every other of the world is opened.
-pub(super) const STORE: StoreOptions =
-    StoreOptions { cache_bytes: CACHE, slow_check: std::time::Duration::MAX, ..StoreOptions::DEFAULTS };
+pub(super) const STORE: StoreOptions = StoreOptions {
+    cache_bytes: CACHE,
+    slow_check: std::time::Duration::MAX,
+    outlives_errors: true,
+    ..StoreOptions::DEFAULTS
+};
 
 const NAME: &str = "coordinator";
 
