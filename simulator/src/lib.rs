@@ -9,6 +9,8 @@
 //! | [`workload`], [`clients`] | what clients want, and the ledger of what they were told |
 //! | `oracles` | the promises, one per file |
 //! | [`matrix`] | which cells of the matrix of faults were hit |
+//! | [`crash`] | scenarios of which everything is made to fail, one thing at a time |
+//! | [`rot`] | damage to closed files |
 //! | [`run`] | a seeded run, and what is printed when one fails |
 
 pub mod clients;
@@ -18,6 +20,7 @@ pub mod disk;
 pub mod matrix;
 mod oracles;
 pub mod plan;
+pub mod rot;
 pub mod run;
 pub mod workload;
 pub mod world;

@@ -33,6 +33,9 @@ pub enum Trouble {
     Error(Loss),
     /// ENOSPC. The process has to end.
     Full,
+    /// The next sync says that all is well, and nothing is synced: no store can survive this, and a run in which it
+    /// happens shows whether anybody would notice.
+    Lie,
 }
 
 /// What a disk holds, to be copied and put into another one.
@@ -62,6 +65,8 @@ struct Inner {
     /// The plan's trouble has come and is not dealt with.
     struck: Option<Trouble>,
     off: bool,
+    /// The next sync does nothing and says that it did.
+    lies: bool,
     /// Digest of all operations, for tests of repeatability.
     digest: u64,
 }
@@ -201,6 +206,11 @@ impl Inner {
                 Err(io::Error::from_raw_os_error(EIO))
             }
             Trouble::Full => Err(io::Error::from_raw_os_error(ENOSPC)),
+            Trouble::Lie => {
+                self.struck = None;
+                self.lies = true;
+                Ok(())
+            }
         }
     }
 
@@ -252,8 +262,17 @@ impl StorageBackend for Disk {
         let mut inner = self.lock();
         inner.operate(None)?;
         inner.digest(2, 0, &[]);
-        inner.durable = inner.live.clone();
-        inner.unsynced.clear();
+        if std::mem::take(&mut inner.lies) {
+            inner.unsynced.clear();
+            return Ok(());
+        }
+        // Only what is not thought to be there already: after a lie that is not all that is live.
+        for step in std::mem::take(&mut inner.unsynced) {
+            match step {
+                Step::Write(offset, data) => inner.durable.write(offset, &data),
+                Step::SetLen(len) => inner.durable.set_len(len),
+            }
+        }
         Ok(())
     }
 

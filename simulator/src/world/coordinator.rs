@@ -20,7 +20,7 @@ use crate::plan::{Host, MS};
 pub(super) const CACHE: usize = 64 << 10;
 
 /// How its store and every other of the world is opened.
-pub(super) const STORE: StoreOptions = StoreOptions {
+pub(crate) const STORE: StoreOptions = StoreOptions {
     cache_bytes: CACHE,
     slow_check: std::time::Duration::MAX,
     outlives_errors: true,
@@ -137,7 +137,7 @@ impl CoordinatorNode {
         self.dies_at = None;
     }
 
-    fn open(&mut self) -> Result<(RedbLog, handfast_coordinator::log::Recovered), StorageError> {
+    fn open(&self) -> Result<(RedbLog, handfast_coordinator::log::Recovered), StorageError> {
         let owner = (Role::Coordinator, NAME);
         let store = Store::open_over(self.disk.clone(), Some(self.disk.hint()), NAME, owner, STORE)?;
         let mut log = RedbLog::over(store);

@@ -214,7 +214,7 @@ impl World {
                     self.disk_struck(host, if host == Host::Coordinator { Step::Co10 } else { Step::Kv7 });
                 }
                 let power = match trouble {
-                    Trouble::Kill | Trouble::Full => None,
+                    Trouble::Kill | Trouble::Full | Trouble::Lie => None,
                     Trouble::PowerLoss(loss) | Trouble::Error(loss) => Some(loss),
                 };
                 self.bury(host, power, down);
@@ -228,7 +228,7 @@ impl World {
             Some(Trouble::Kill) => Kind::Kill,
             Some(Trouble::PowerLoss(_)) => Kind::Power,
             Some(Trouble::Error(_) | Trouble::Full) => Kind::Disk,
-            None => return,
+            Some(Trouble::Lie) | None => return,
         };
         self.hit(step, kind);
     }

@@ -64,7 +64,8 @@ impl World {
             let names: std::collections::BTreeSet<_> = session.steps.iter().map(|(name, _)| name.clone()).collect();
             let count = |name| session.steps.iter().filter(|(other, _)| *other == name).count() as u64;
             let counts = names.into_iter().map(|name| Count { operations: count(name.clone()), participant: name });
-            let commit = Commit { xid, counts: counts.collect(), shared: self.now % 4 == 0, wait: Micros(5_000_000) };
+            let commit =
+                Commit { xid, counts: counts.collect(), shared: self.now.is_multiple_of(4), wait: Micros(5_000_000) };
             return self.send(Host::Clients, Host::Coordinator, Body::Commit(key, commit));
         };
         let number = session.done as u64 + 1;

@@ -28,12 +28,13 @@ use uuid::Uuid;
 
 use crate::clients::Ledger;
 use crate::dice::Dice;
-use crate::disk::Loss;
+use crate::disk::{Content, Loss};
 use crate::matrix::Cells;
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Host, MS, Planned};
 use crate::workload::Workload;
 use coordinator::CoordinatorNode;
+pub(crate) use coordinator::STORE;
 use network::Network;
 use participant::ParticipantNode;
 
@@ -127,7 +128,7 @@ enum Event {
     Message {
         from: Host,
         to: Host,
-        body: Body,
+        body: Box<Body>,
     },
     Connect(usize),
     Break(usize, u64),
@@ -259,6 +260,23 @@ impl World {
         }
     }
 
+    /// Lets it run to the end of all faults and stops everybody there, as a kill would: what is on the disks half way
+    /// and at the end, the coordinator's first.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub fn run_to_disks(mut self) -> Result<Vec<(Host, Content, Content)>, Violation> {
+        self.until(self.options.chaos / 2)?;
+        let half: Vec<_> =
+            self.hosts().into_iter().filter_map(|host| Some((host, self.disk(host)?.content()))).collect();
+        self.until(self.options.chaos)?;
+        let both = |(host, half): (Host, Content)| Some((host, half, self.disk(host)?.content()));
+        let found = half.into_iter().filter_map(both).collect();
+        self.coordinator.forget();
+        self.participants.iter_mut().for_each(ParticipantNode::forget);
+        Ok(found)
+    }
+
     fn run_through(&mut self) -> Result<(), Violation> {
         self.until(self.options.chaos)?;
         self.heal();
@@ -369,7 +387,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Message { from, to, body } => self.arrive(from, to, body),
+            Event::Message { from, to, body } => self.arrive(from, to, *body),
             Event::Connect(n) => self.on_connect(n),
             Event::Break(n, connection) => self.on_break(n, connection),
             Event::CoordinatorTimer(start, timer, number) => self.on_coordinator_timer(start, timer, number),

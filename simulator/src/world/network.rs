@@ -45,15 +45,15 @@ impl World {
             }
             Some(Mishap::Late(after)) => {
                 self.hit(step, Kind::Reordered);
-                return self.at(after, Event::Message { from, to, body });
+                return self.at(after, Event::Message { from, to, body: Box::new(body) });
             }
             Some(Mishap::Again(after)) => {
                 self.hit(step, Kind::Reordered);
-                self.at(after, Event::Message { from, to, body: body.clone() });
+                self.at(after, Event::Message { from, to, body: Box::new(body.clone()) });
             }
             Some(Mishap::Twice) => {
                 self.hit(step, Kind::Reordered);
-                self.at(1, Event::Message { from, to, body: body.clone() });
+                self.at(1, Event::Message { from, to, body: Box::new(body.clone()) });
             }
             None => {}
         }
@@ -72,10 +72,10 @@ impl World {
         if self.strikes(self.network.double) {
             self.hit(step, Kind::Reordered);
             let after = held + self.net_delay(step);
-            self.at(after, Event::Message { from, to, body: body.clone() });
+            self.at(after, Event::Message { from, to, body: Box::new(body.clone()) });
         }
         let after = held + self.net_delay(step);
-        self.at(after, Event::Message { from, to, body });
+        self.at(after, Event::Message { from, to, body: Box::new(body) });
     }
 
     fn net_delay(&mut self, step: Step) -> u64 {

@@ -145,7 +145,7 @@ impl ParticipantNode {
         self.dies_at = None;
     }
 
-    fn open(&mut self, incarnation: Incarnation) -> Result<InlineStore, StorageError> {
+    fn open(&self, incarnation: Incarnation) -> Result<InlineStore, StorageError> {
         let name = format!("p{}", self.number);
         let store =
             Store::open_over(self.disk.clone(), Some(self.disk.hint()), &name, (Role::Participant, &name), STORE)?;
