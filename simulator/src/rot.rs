@@ -48,7 +48,9 @@ pub fn rot(world: World, seed: u64, times: u64) -> Result<Rotted, String> {
                 Err(_) => rotted.refused += 1,
                 Ok(found) if found == sound => rotted.harmless += 1,
                 Ok(_) => {
-                    return Err(format!("seed {seed}: {how} in the file of {host:?} passes, and changes what is found"));
+                    return Err(format!(
+                        "seed {seed}: {how} in the file of {host:?} passes, and changes what is found"
+                    ));
                 }
             }
         }

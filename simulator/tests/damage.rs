@@ -16,14 +16,14 @@ fn bank(seed: u64) -> Options {
 #[test]
 fn t03_a_damaged_file_is_refused_or_gives_exactly_what_was_there() {
     let (mut refused, mut harmless, mut cells) = (0, 0, Cells::default());
-    for seed in 0..12 {
+    for seed in 0..8 {
         let rotted = rot(World::new(bank(seed)), seed, 60).unwrap_or_else(|why| panic!("{why}"));
         refused += rotted.refused;
         harmless += rotted.harmless;
         cells.add(&rotted.cells);
     }
     println!("{refused} damages refused, {harmless} harmless\n{cells}");
-    assert!(refused > 300 && harmless > 100, "{refused} refused, {harmless} harmless");
+    assert!(refused > 200 && harmless > 100, "{refused} refused, {harmless} harmless");
 }
 
 #[test]

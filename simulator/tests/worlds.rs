@@ -20,7 +20,7 @@ fn choice() -> Choice {
 
 #[test]
 fn seeded_worlds_keep_their_promises() {
-    let seeds = variable("HANDFAST_SEEDS").unwrap_or(150);
+    let seeds = variable("HANDFAST_SEEDS").unwrap_or(100);
     let first = variable("HANDFAST_FIRST_SEED").unwrap_or(0);
     let (mut transactions, mut committed, mut aborted, mut faults, mut restarts) = (0, 0, 0, 0, 0);
     let (mut nested, mut in_doubt, mut inquiries, mut slowest) = (0, 0, 0, (0, 0));

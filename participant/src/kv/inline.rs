@@ -10,6 +10,7 @@ use handfast_common::messages::{AskValues, ValuePage};
 use handfast_common::outcome::Reason;
 use handfast_common::storage::{BatchWriter, Space, StorageError, Store, Urgency};
 
+use super::Opened;
 use super::engine::{Ended, Engine, Output};
 use super::record::Item;
 use super::store::{Receipt, Writer};
@@ -49,18 +50,7 @@ impl InlineStore {
     /// # Errors
     /// Every [`StorageError`].
     pub fn open(store: Store, space: Arc<Space>, incarnation: Incarnation) -> Result<Self, StorageError> {
-        let identity = StoreId(store.identity());
-        let (mut writer, found) = Writer::open(store, Arc::clone(&space))?;
-        let file = writer.file().clone();
-        let snapshot = Snapshot::take(file.clone(), space)?;
-        let engine = Engine::new(snapshot, &found).map_err(|twice| file.refuse("log", &twice.to_string()))?;
-        let first = writer.begin(incarnation)?;
-        let recovered = Recovered {
-            lines: found.lines,
-            prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
-            done: found.done,
-            starts: found.starts,
-        };
+        let Opened { engine, writer, recovered, identity, sequence } = Opened::begin(store, space, incarnation)?;
         Ok(Self {
             engine,
             writer,
@@ -68,7 +58,7 @@ impl InlineStore {
             forced: false,
             ended: Vec::new(),
             outputs: Vec::new(),
-            sequence: first.sequence,
+            sequence,
             recovered,
             identity,
         })

@@ -10,6 +10,7 @@ use handfast_coordinator::log::{DecisionLog, Entry, RedbLog};
 use handfast_coordinator::protocol as c;
 use uuid::Uuid;
 
+use super::network::step_of_order;
 use super::timers::Timers;
 use super::{Body, Event, Key, LOG, World};
 use crate::disk::{Content, Disk};
@@ -391,12 +392,7 @@ impl World {
 fn step_of(effect: &c::Effect) -> Step {
     match effect {
         c::Effect::Append { record, .. } => step_of_record(record),
-        c::Effect::Send { message, .. } => match &message.order {
-            Order::Hello { .. } => Step::Co10,
-            Order::Prepare(_) => Step::Co3,
-            Order::Decide { .. } => Step::Co7,
-            Order::Release { .. } | Order::CommitOnePhase(_) | Order::AskOnePhase { .. } => Step::Co12,
-        },
+        c::Effect::Send { message, .. } => step_of_order(&message.order),
         c::Effect::Reply { .. } => Step::Co6,
         c::Effect::ReplyInquiry { .. } => Step::Co11,
         c::Effect::ReplyEnlisted { .. } => Step::Co2,

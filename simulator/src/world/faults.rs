@@ -54,6 +54,9 @@ impl World {
             }
             Fault::Pause { host, length } => {
                 self.hit(self.doing(host), Kind::Slow);
+                if host == Host::Coordinator {
+                    self.hit_clients(Kind::Slow);
+                }
                 let until = self.until_at_most(length);
                 match host {
                     Host::Coordinator => self.coordinator.paused_until = until,
@@ -233,9 +236,28 @@ impl World {
         self.hit(step, kind);
     }
 
+    /// What the clients of a coordinator that dies or stops are in the middle of.
+    fn hit_clients(&mut self, kind: Kind) {
+        let open = |session: &crate::clients::Session| session.xid.is_some() && !session.over;
+        let (mut begun, mut sent, mut asked) = (false, false, false);
+        for (_, wanted) in self.ledger.iter().filter(|(_, wanted)| !wanted.is_known()) {
+            match &wanted.session {
+                Some(session) if open(session) => begun = true,
+                Some(_) | None if wanted.cancelled => asked = true,
+                Some(_) | None => sent = true,
+            }
+        }
+        for (step, _) in
+            [(Step::Lib1, begun), (Step::Lib2, sent), (Step::Lib3, asked)].into_iter().filter(|(_, is)| *is)
+        {
+            self.hit(step, kind);
+        }
+    }
+
     fn bury(&mut self, host: Host, power: Option<Loss>, down: u64) {
         match host {
             Host::Coordinator => {
+                self.hit_clients(Kind::Kill);
                 self.coordinator.forget();
                 for n in 0..self.participants.len() {
                     let node = &mut self.participants[n];

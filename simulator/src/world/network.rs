@@ -146,15 +146,20 @@ impl World {
     }
 }
 
+/// The step that an order belongs to.
+pub(super) fn step_of_order(order: &Order) -> Step {
+    match order {
+        Order::Hello { .. } => Step::Co10,
+        Order::Prepare(_) => Step::Co3,
+        Order::Decide { .. } => Step::Co7,
+        Order::Release { .. } | Order::CommitOnePhase(_) | Order::AskOnePhase { .. } => Step::Co12,
+    }
+}
+
 /// The step that a message belongs to.
 fn step_of(body: &Body) -> Step {
     match body {
-        Body::Order(_, message) => match &message.order {
-            Order::Hello { .. } => Step::Co10,
-            Order::Prepare(_) => Step::Co3,
-            Order::Decide { .. } => Step::Co7,
-            Order::Release { .. } | Order::CommitOnePhase(_) | Order::AskOnePhase { .. } => Step::Co12,
-        },
+        Body::Order(_, message) => step_of_order(&message.order),
         Body::Answer(_, message) => match &message.answer {
             Answer::Welcome(_) => Step::Kv7,
             Answer::Voted { .. } => Step::Kv3,

@@ -20,6 +20,7 @@ use handfast_participant::resource::{Committed, Work};
 use uuid::Uuid;
 
 use super::coordinator::{STORE, new_store};
+use super::network::step_of_order;
 use super::timers::Timers;
 use super::{Body, Event, LOG, World};
 use crate::disk::Disk;
@@ -426,10 +427,14 @@ impl World {
         let node = &mut self.participants[n];
         let reply = node.expect(Waiter::Coordinator(connection));
         let Some(machine) = &mut node.machine else { return };
-        let stale = machine.seen(LOG).is_some_and(|seen| message.from.epoch < seen.epoch);
+        let replaced = machine.seen(LOG).is_some_and(|seen| message.from.epoch < seen.epoch);
+        let stale = replaced.then(|| step_of_order(&message.order));
         let effects = machine.step(p::Input::OrderReceived { reply, message });
-        let verdict = self.oracles.fencing.obeyed(n, stale, &effects);
+        let verdict = self.oracles.fencing.obeyed(n, replaced, &effects);
         self.judge("fencing", verdict);
+        if let Some(step) = stale {
+            self.hit(step, Kind::Identity);
+        }
         self.obey(n, effects);
     }
 
