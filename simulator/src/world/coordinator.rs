@@ -10,7 +10,7 @@ use handfast_coordinator::log::{DecisionLog, Entry, RedbLog};
 use handfast_coordinator::protocol as c;
 use uuid::Uuid;
 
-use super::network::step_of_order;
+use super::steps;
 use super::timers::Timers;
 use super::{Body, Event, Key, LOG, World};
 use crate::disk::{Content, Disk};
@@ -192,14 +192,14 @@ impl World {
         for effect in effects {
             if let Some((left, down)) = self.coordinator.dies_in {
                 if left == 0 {
-                    self.hit(step_of(&effect), Kind::Kill);
+                    self.hit(steps::of_coordinator(&effect), Kind::Kill);
                     self.say(|| format!("the coordinator dies before {effect:?}"));
                     return self.crash(Host::Coordinator, None, down);
                 }
                 self.coordinator.dies_in = Some((left - 1, down));
             }
             self.coordinator.effects += 1;
-            let step = step_of(&effect);
+            let step = steps::of_coordinator(&effect);
             let dies = self.coordinator.dies_at.filter(|(at, ..)| *at == step);
             match dies {
                 Some((_, false, down)) => {
@@ -334,7 +334,7 @@ impl World {
                 self.at(after, Event::Forced(start, upto));
             }
             Err(error) => {
-                let step = batch.iter().map(|entry| step_of_record(&entry.record)).max().unwrap_or(Step::Co5);
+                let step = batch.iter().map(|entry| steps::of_record(&entry.record)).max().unwrap_or(Step::Co5);
                 self.disk_struck(Host::Coordinator, step);
                 self.storage_failed(Host::Coordinator, &error);
             }
@@ -385,37 +385,5 @@ impl World {
             let reply = self.coordinator.expect(Asker::Newcomer(n, start));
             self.coordinate(c::Input::ParticipantRegistered { reply, register });
         }
-    }
-}
-
-/// The step that an effect belongs to.
-fn step_of(effect: &c::Effect) -> Step {
-    match effect {
-        c::Effect::Append { record, .. } => step_of_record(record),
-        c::Effect::Send { message, .. } => step_of_order(&message.order),
-        c::Effect::Reply { .. } => Step::Co6,
-        c::Effect::ReplyInquiry { .. } => Step::Co11,
-        c::Effect::ReplyEnlisted { .. } => Step::Co2,
-        c::Effect::ReplyBegun { .. } => Step::Lib1,
-        c::Effect::SetTimer { timer: c::Timer::Prepare(_), .. } => Step::Co4,
-        c::Effect::SetTimer { timer: c::Timer::Resend(_), .. } => Step::Co8,
-        c::Effect::SetTimer { .. }
-        | c::Effect::ReplyRegistered { .. }
-        | c::Effect::ReplyRegistry { .. }
-        | c::Effect::Say { .. }
-        | c::Effect::Dial { .. }
-        | c::Effect::HangUp { .. }
-        | c::Effect::Forget { .. }
-        | c::Effect::Stop { .. } => Step::Co10,
-    }
-}
-
-fn step_of_record(record: &c::Record) -> Step {
-    match record {
-        c::Record::Epoch { .. } => Step::Co1,
-        c::Record::Participant(_) | c::Record::Operator { .. } => Step::Co2,
-        c::Record::Commit(_) => Step::Co5,
-        c::Record::OnePhase(_) => Step::Co12,
-        c::Record::End { .. } | c::Record::Floor { .. } | c::Record::Tick { .. } => Step::Co9,
     }
 }

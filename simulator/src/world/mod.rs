@@ -11,6 +11,7 @@ mod faults;
 mod interactive;
 mod network;
 mod participant;
+mod steps;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};

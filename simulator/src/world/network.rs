@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use handfast_common::messages::{Answer, Order};
 use handfast_participant::protocol as p;
 
-use super::{Body, Event, LOG, World};
+use super::{Body, Event, LOG, World, steps};
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS, Mishap};
 
@@ -36,7 +35,7 @@ impl World {
 
     /// A message goes its way.
     pub(super) fn send(&mut self, from: Host, to: Host, body: Body) {
-        let step = step_of(&body);
+        let step = steps::of_message(&body);
         self.summary.sent += 1;
         match self.network.mishaps.remove(&self.summary.sent) {
             Some(Mishap::Lost) => {
@@ -143,39 +142,5 @@ impl World {
     pub(super) fn hit(&mut self, step: Step, kind: Kind) {
         self.summary.faults += 1;
         self.summary.cells.hit(step, kind);
-    }
-}
-
-/// The step that an order belongs to.
-pub(super) fn step_of_order(order: &Order) -> Step {
-    match order {
-        Order::Hello { .. } => Step::Co10,
-        Order::Prepare(_) => Step::Co3,
-        Order::Decide { .. } => Step::Co7,
-        Order::Release { .. } | Order::CommitOnePhase(_) | Order::AskOnePhase { .. } => Step::Co12,
-    }
-}
-
-/// The step that a message belongs to.
-fn step_of(body: &Body) -> Step {
-    match body {
-        Body::Order(_, message) => step_of_order(&message.order),
-        Body::Answer(_, message) => match &message.answer {
-            Answer::Welcome(_) => Step::Kv7,
-            Answer::Voted { .. } => Step::Kv3,
-            Answer::Acknowledged { .. } | Answer::Received => Step::Kv6,
-            Answer::Released { .. } | Answer::OnePhaseEnded { .. } => Step::Co12,
-            Answer::Refused(_) => Step::Co4,
-        },
-        Body::Inquiry(..) | Body::PeerInquiry(..) | Body::PeerTold(..) => Step::Kv8,
-        Body::Enlist(..) | Body::EnlistAnswer(..) | Body::Begin(_) | Body::Begun(..) => Step::Lib1,
-        Body::Execute(..) | Body::Executed(..) => Step::Lib1,
-        Body::Commit(..) | Body::Rollback(..) => Step::Lib2,
-        Body::InquiryAnswer(..) => Step::Co11,
-        Body::Register(..) | Body::Registered(..) => Step::Co8,
-        Body::Submit(_) => Step::Lib2,
-        Body::Ask(_) => Step::Lib3,
-        Body::Told(_, true, _) => Step::Co6,
-        Body::Told(_, false, _) => Step::Lib3,
     }
 }

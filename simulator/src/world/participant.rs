@@ -14,13 +14,12 @@ use handfast_common::messages::{
 use handfast_common::storage::{Kind as Role, Space, SpaceOptions, StorageError, Store};
 use handfast_participant::kv::engine::Ended;
 use handfast_participant::kv::inline::{InlineStore, Written};
-use handfast_participant::kv::record::Item;
 use handfast_participant::protocol as p;
 use handfast_participant::resource::{Committed, Work};
 use uuid::Uuid;
 
 use super::coordinator::{STORE, new_store};
-use super::network::step_of_order;
+use super::steps;
 use super::timers::Timers;
 use super::{Body, Event, LOG, World};
 use crate::disk::Disk;
@@ -210,14 +209,14 @@ impl World {
         for effect in effects {
             if let Some((left, down)) = self.participants[n].dies_in {
                 if left == 0 {
-                    self.hit(step_of(&effect), Kind::Kill);
+                    self.hit(steps::of_participant(&effect), Kind::Kill);
                     self.say(|| format!("p{n} dies before {effect:?}"));
                     return self.crash(Host::Participant(n), None, down);
                 }
                 self.participants[n].dies_in = Some((left - 1, down));
             }
             self.participants[n].effects += 1;
-            let step = step_of(&effect);
+            let step = steps::of_participant(&effect);
             let dies = self.participants[n].dies_at.filter(|(at, ..)| *at == step);
             if let Some((_, after, down)) = dies {
                 let done = if after { self.obey_one(n, effect) } else { Ok(()) };
@@ -378,7 +377,7 @@ impl World {
             return;
         }
         node.writing = true;
-        let (start, slow, step) = (node.start, node.slow_until > self.now, step_of_batch(store));
+        let (start, slow, step) = (node.start, node.slow_until > self.now, steps::of_batch(store));
         let after = self.disk_delay(Host::Participant(n), forced, slow, step);
         self.at(after, Event::Write(Host::Participant(n), start));
     }
@@ -389,7 +388,7 @@ impl World {
             return;
         }
         let Some(store) = &mut node.store else { return };
-        let step = step_of_batch(store);
+        let step = steps::of_batch(store);
         match store.write_batch() {
             Ok(written) => {
                 node.written = written;
@@ -428,7 +427,7 @@ impl World {
         let reply = node.expect(Waiter::Coordinator(connection));
         let Some(machine) = &mut node.machine else { return };
         let replaced = machine.seen(LOG).is_some_and(|seen| message.from.epoch < seen.epoch);
-        let stale = replaced.then(|| step_of_order(&message.order));
+        let stale = replaced.then(|| steps::of_order(&message.order));
         let effects = machine.step(p::Input::OrderReceived { reply, message });
         let verdict = self.oracles.fencing.obeyed(n, replaced, &effects);
         self.judge("fencing", verdict);
@@ -475,39 +474,4 @@ impl World {
         self.send(Host::Participant(n), Host::Coordinator, Body::Register(start, register));
         self.at(2_000 * MS, Event::RegisterDue(n, start));
     }
-}
-
-/// The step that an effect belongs to.
-fn step_of(effect: &p::Effect) -> Step {
-    match effect {
-        p::Effect::Prepare { .. } | p::Effect::Execute { .. } => Step::Kv1,
-        p::Effect::CommitOnePhase { .. } | p::Effect::Release { .. } => Step::Co12,
-        p::Effect::Cancel { .. } => Step::Kv1,
-        p::Effect::Commit { .. } | p::Effect::Abort { .. } => Step::Kv5,
-        p::Effect::ForceLine(_) | p::Effect::NoteLine(_) => Step::Kv7,
-        p::Effect::Reply { answer, .. } => match answer {
-            Answer::Voted { .. } => Step::Kv3,
-            Answer::Acknowledged { .. } | Answer::Received => Step::Kv6,
-            Answer::Released { .. } | Answer::OnePhaseEnded { .. } => Step::Co12,
-            Answer::Welcome(_) | Answer::Refused(_) => Step::Kv7,
-        },
-        p::Effect::Inquire { .. } | p::Effect::InquirePeer { .. } => Step::Kv8,
-        p::Effect::SetTimer { timer: p::Timer::Inquire(_), .. } => Step::Kv4,
-        p::Effect::SetTimer { .. } => Step::Kv1,
-        p::Effect::Enlist { .. } => Step::Co2,
-        p::Effect::ReplyExecuted { .. }
-        | p::Effect::ReplyPeer { .. }
-        | p::Effect::Say { .. }
-        | p::Effect::Stop { .. } => Step::Kv7,
-    }
-}
-
-/// What a batch is about: a prepare before an apply, an apply before a line.
-fn step_of_batch(store: &InlineStore) -> Step {
-    let step = |item: &Item| match item {
-        Item::Prepare { .. } => Step::Kv2,
-        Item::Apply { .. } | Item::Forget { .. } => Step::Kv5,
-        Item::Line(_) => Step::Kv7,
-    };
-    store.queued_items().map(step).min().unwrap_or(Step::Kv7)
 }
