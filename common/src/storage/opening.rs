@@ -20,7 +20,7 @@ use super::hint::{self, FileHint, Hint};
 use super::mark::Mark;
 use super::meta::Meta;
 use super::steps::FileSteps;
-use super::store::Options;
+use super::store::{Options, let_go};
 
 /// A store that was found well, with its writes let through.
 pub(crate) struct Verified {
@@ -176,7 +176,9 @@ pub(crate) fn verify(
     options: Options,
 ) -> Result<Verified, StorageError> {
     let begun = Instant::now();
-    let watch = Watch::begin(file, options.slow_check.max(Duration::from_millis(100)));
+    // Without a limit nobody listens: a simulator opens stores by the ten thousand.
+    let watched = options.slow_check < Duration::MAX;
+    let watch = watched.then(|| Watch::begin(file, options.slow_check.max(Duration::from_millis(100))));
     let gate = Gate::holding(backend).map_err(|e| StorageError::from_io(file, "ask for the length", e))?;
     let mut database = None;
     let found = look(&gate, &mut database, file, owner, options).and_then(|(meta, commit)| {
@@ -193,7 +195,7 @@ pub(crate) fn verify(
         (Ok((meta, commit)), Some(database)) => Ok(Verified { database, gate, hint, meta, commit }),
         (found, database) => {
             gate.shut();
-            std::mem::forget(database);
+            let_go(file, options, database);
             let error = found.err().unwrap_or_else(|| StorageError::damaged(file, "it could not be opened"));
             Err(match gate.take_failure() {
                 Some(failure) => StorageError::from_io(file, failure.doing, failure.source),

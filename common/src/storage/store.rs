@@ -45,8 +45,11 @@ pub struct Options {
     /// Opens a store whose head hint is missing, and makes a new one. Only for an operator's restore: it gives up the
     /// proof that the last commits are there.
     pub accept_missing_hint: bool,
-    /// A verification that takes longer than this is worth a line.
+    /// A verification that takes longer than this is worth a line; with [`Duration::MAX`] none is.
     pub slow_check: Duration,
+    /// The process goes on after an error of this store, as a simulator's does: what redb held in memory is given back
+    /// then, not forgotten. A server's process ends, and must run no destructor that could touch the file or abort.
+    pub outlives_errors: bool,
 }
 
 impl Options {
@@ -56,6 +59,7 @@ impl Options {
         cache_bytes: 32 << 20,
         accept_missing_hint: false,
         slow_check: Duration::from_secs(1),
+        outlives_errors: false,
     };
 }
 
@@ -340,7 +344,7 @@ impl Store {
         let Some(database) = self.database.take() else { return Ok(()) };
         if self.is_shut() || std::thread::panicking() {
             self.gate.shut();
-            std::mem::forget(database);
+            let_go(&self.file, self.options, database);
             return Ok(());
         }
         let closed = protect(&self.file, || {
@@ -365,6 +369,17 @@ impl Drop for Store {
     }
 }
 
+/// Lets go of a handle of redb's after an error, once the gate is shut: nothing it does reaches the file.
+pub(super) fn let_go<T>(file: &Path, options: Options, handle: T) {
+    if !options.outlives_errors || std::thread::panicking() {
+        return std::mem::forget(handle);
+    }
+    let _ = protect(file, || {
+        drop(handle);
+        Ok(())
+    });
+}
+
 /// A write transaction of a [`Store`]; it reads as redb's. Dropped without [`Writing::commit`], it never happened.
 pub struct Writing<'store> {
     store: &'store Store,
@@ -386,8 +401,9 @@ impl Writing<'_> {
         let commit = match sealed {
             Ok(commit) => commit,
             Err(error) => {
-                std::mem::forget(txn);
-                return Err(store.fail(error));
+                let error = store.fail(error);
+                let_go(file, store.options, txn);
+                return Err(error);
             }
         };
         protect(file, || txn.commit().map_err(|e| StorageError::from_redb(file, "commit", e)))
@@ -412,7 +428,7 @@ impl Drop for Writing<'_> {
     fn drop(&mut self) {
         let Some(txn) = self.txn.take() else { return };
         if self.store.is_shut() || std::thread::panicking() {
-            std::mem::forget(txn);
+            let_go(&self.store.file, self.store.options, txn);
             return;
         }
         let file = &self.store.file;

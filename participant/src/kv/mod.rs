@@ -8,11 +8,13 @@
 //! | [`record`] | what is stored, byte by byte |
 //! | `store`, `view` | one file, one write per batch; a snapshot to read from |
 //! | `waiters` | who is to be told |
+//! | [`inline`] | the same without a thread, for simulators |
 //!
 //! [`KvStore`] drives the engine: what it orders for the log goes to the worker thread, and each batch comes back as one
 //! receipt, so a thousand branches that were forced together cost one wake-up.
 
 pub mod engine;
+pub mod inline;
 mod inspect;
 pub mod locks;
 pub mod record;
@@ -130,19 +132,8 @@ impl KvStore {
         incarnation: Incarnation,
         on_fatal: impl FnOnce(StorageError) + Send + 'static,
     ) -> Result<Self, StorageError> {
-        let (identity, created) = (StoreId(store.identity()), store.was_created());
-        let (mut writer, found) = Writer::open(store, Arc::clone(&space))?;
-        let file = writer.file().clone();
-        let path = file.store.file().to_owned();
-        let snapshot = Snapshot::take(file.clone(), space)?;
-        let engine = Engine::new(snapshot, &found).map_err(|twice| file.refuse("log", &twice.to_string()))?;
-        let first = writer.begin(incarnation)?;
-        let recovered = Recovered {
-            lines: found.lines,
-            prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
-            done: found.done,
-            starts: found.starts,
-        };
+        let (created, path) = (store.was_created(), store.file().to_owned());
+        let Opened { engine, writer, recovered, identity, sequence } = Opened::begin(store, space, incarnation)?;
         let fatal = Arc::new(Fatal::new(on_fatal));
         let (report, receipts) = unbounded_channel();
         let raise = Arc::clone(&fatal);
@@ -160,7 +151,7 @@ impl KvStore {
         Ok(Self(Rc::new(Inner {
             state,
             receipts: Cell::new(Some(receipts)),
-            sequence: Cell::new(first.sequence),
+            sequence: Cell::new(sequence),
             recovered,
             identity,
             file: path,
@@ -212,6 +203,35 @@ impl KvStore {
             }
         }
         Some(value)
+    }
+}
+
+/// A store that a start has begun with, however it is driven from here on.
+struct Opened {
+    engine: Engine<Snapshot>,
+    writer: Writer,
+    recovered: Recovered,
+    identity: StoreId,
+    sequence: u64,
+}
+
+impl Opened {
+    /// Reads everything, takes every lock of every branch in doubt, and only then forces the incarnation: whoever is
+    /// answered by this start is answered with all locks held (A8).
+    fn begin(store: Store, space: Arc<Space>, incarnation: Incarnation) -> Result<Self, StorageError> {
+        let identity = StoreId(store.identity());
+        let (mut writer, found) = Writer::open(store, Arc::clone(&space))?;
+        let file = writer.file().clone();
+        let snapshot = Snapshot::take(file.clone(), space)?;
+        let engine = Engine::new(snapshot, &found).map_err(|twice| file.refuse("log", &twice.to_string()))?;
+        let first = writer.begin(incarnation)?;
+        let recovered = Recovered {
+            lines: found.lines,
+            prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
+            done: found.done,
+            starts: found.starts,
+        };
+        Ok(Self { engine, writer, recovered, identity, sequence: first.sequence })
     }
 }
 

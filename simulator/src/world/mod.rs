@@ -1,0 +1,477 @@
+//! The world: one coordinator, participants, clients, a network, disks, and virtual time, on one thread.
+//!
+//! Machines, log and store are the ones of production; drivers, network, disk and time are the world's. Every message and
+//! every wait is an event in one queue, and everything that is drawn comes from one generator: the same options give the
+//! same world, event by event.
+
+mod clients;
+mod coordinator;
+mod ending;
+mod faults;
+mod interactive;
+mod network;
+mod participant;
+mod steps;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use handfast_common::ids::{Key, LogId, Name, RecordNumber, Xid};
+use handfast_common::messages::{
+    Begun, Commit, Enlist, Enlisted, Execute, Executed, FromParticipant, Inquiry, InquiryAnswer, OperationId,
+    PeerInquiry, PeerTold, Register, Stamp, ToParticipant, Told,
+};
+use handfast_common::operation::Operation;
+use handfast_coordinator::protocol as c;
+use handfast_participant::protocol as p;
+use uuid::Uuid;
+
+use crate::clients::Ledger;
+use crate::dice::Dice;
+use crate::disk::{Content, Loss};
+use crate::matrix::Cells;
+use crate::oracles::{Oracles, Violation};
+use crate::plan::{Host, MS, Planned};
+use crate::workload::Workload;
+use coordinator::CoordinatorNode;
+pub(crate) use coordinator::STORE;
+use network::Network;
+use participant::ParticipantNode;
+
+/// The log of the only coordinator.
+pub(crate) const LOG: LogId = LogId(Uuid::from_u128(0xC0));
+
+/// What a run is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Everything that is drawn comes from it.
+    pub seed: u64,
+    /// What clients want.
+    pub workload: Workload,
+    /// How many transactions, not counting further attempts.
+    pub transactions: u64,
+    /// How many participants.
+    pub participants: usize,
+    /// Of a hundred transactions so many are interactive.
+    pub interactive: u64,
+    /// Of a hundred clients so many give up waiting.
+    pub cancels: u64,
+    /// For how long things go wrong, in virtual microseconds; then all heals.
+    pub chaos: u64,
+    /// What goes wrong.
+    pub plan: Vec<Planned>,
+    /// What clients want, one by one, where it is not drawn.
+    pub script: Vec<Scripted>,
+    /// Outcomes that the coordinator keeps.
+    pub retention: u64,
+    /// When a disk first loses power, what each of these losses would leave is told.
+    pub foresee: Vec<Loss>,
+}
+
+/// A transaction that is not drawn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scripted {
+    /// When its client begins, in virtual microseconds.
+    pub at: u64,
+    /// The operations of each participant.
+    pub branches: BTreeMap<Name, Vec<Operation>>,
+    /// When it is sent again.
+    pub again: Option<u64>,
+    /// When its outcome is asked for; in the end it is anyway.
+    pub asks: Option<u64>,
+}
+
+/// What a run came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Digest of every event and every operation of every disk, in order.
+    pub trace: u64,
+    /// Transactions entered, further attempts included.
+    pub transactions: u64,
+    /// Of them told Committed.
+    pub committed: u64,
+    /// Of them told Aborted.
+    pub aborted: u64,
+    /// Starts of processes after the first ones.
+    pub restarts: u64,
+    /// Crashes that hit a process while it was still recovering.
+    pub nested: u64,
+    /// Faults that were injected, messages lost and doubled included.
+    pub faults: u64,
+    /// Branches that were in doubt when something happened to them, at the least.
+    pub in_doubt: u64,
+    /// Inquiries that were answered with a decision.
+    pub inquiries: u64,
+    /// Inquiries that another participant answered with a decision.
+    pub peers_told: u64,
+    /// Interactive transactions told Committed.
+    pub interactive: u64,
+    /// From the healing to the end of the last doubt, in virtual microseconds.
+    pub doubt_ended: u64,
+    /// Operations of each disk, the coordinator's first.
+    pub operations: Vec<u64>,
+    /// Messages sent.
+    pub sent: u64,
+    /// Effects carried out, the coordinator's first.
+    pub effects: Vec<u64>,
+    /// Digests of what the losses to be foreseen would have left, where power was lost.
+    pub foreseen: Vec<u64>,
+    /// Operations of that disk when its process had recovered.
+    pub recovered: Option<u64>,
+    /// What was hit of the matrix.
+    pub cells: Cells,
+}
+
+/// Something that happens at its time.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Event {
+    Message {
+        from: Host,
+        to: Host,
+        body: Box<Body>,
+    },
+    Connect(usize),
+    Break(usize, u64),
+    CoordinatorTimer(u64, c::Timer, u64),
+    ParticipantTimer(usize, u64, p::Timer, u64),
+    /// The disk takes up what is queued.
+    Write(Host, u64),
+    Forced(u64, RecordNumber),
+    BatchDone(usize, u64),
+    RegisterDue(usize, u64),
+    NewTransaction(Option<Key>),
+    Scripted(usize),
+    /// A client has waited for an answer for long enough, if it still waits for this one.
+    StepDue(Key, u64),
+    Resubmit(Key),
+    AskDue(Key),
+    Fault(usize),
+    RoomBack(Host),
+    Start(Host),
+}
+
+/// What travels.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Body {
+    Order(u64, ToParticipant),
+    Answer(u64, FromParticipant),
+    Inquiry(u64, Inquiry),
+    InquiryAnswer(u64, Xid, InquiryAnswer),
+    Register(u64, Register),
+    Registered(u64, Stamp),
+    Submit(Key),
+    Ask(Key),
+    Enlist(u64, Enlist),
+    EnlistAnswer(u64, Xid, Enlisted),
+    PeerInquiry(u64, PeerInquiry),
+    PeerTold(u64, Xid, PeerTold),
+    Begin(Key),
+    Begun(Key, Begun),
+    Execute(Key, Execute),
+    Executed(Key, OperationId, Executed),
+    Commit(Key, Commit),
+    Rollback(Xid),
+    /// `true`: the answer to a submission.
+    Told(Key, bool, Told),
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    options: Options,
+    dice: Dice,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    events: u64,
+    happened: u64,
+    coordinator: CoordinatorNode,
+    participants: Vec<ParticipantNode>,
+    network: Network,
+    ledger: Ledger,
+    healed: Option<u64>,
+    /// Branches that were in doubt when all healed, and still are.
+    doubts: BTreeSet<(usize, Xid)>,
+    oracles: Oracles,
+    violation: Option<Violation>,
+    trace: DefaultHasher,
+    narrated: Option<Vec<String>>,
+    summary: Summary,
+}
+
+impl World {
+    /// A world in which everybody is about to start for the first time.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let participants = (0..options.participants).map(ParticipantNode::new).collect();
+        let mut world = Self {
+            dice: Dice::new(options.seed),
+            now: 0,
+            queue: BTreeMap::new(),
+            events: 0,
+            happened: 0,
+            coordinator: CoordinatorNode::new(),
+            participants,
+            network: Network::default(),
+            ledger: Ledger::default(),
+            healed: None,
+            doubts: BTreeSet::new(),
+            oracles: Oracles::default(),
+            violation: None,
+            trace: DefaultHasher::new(),
+            narrated: None,
+            summary: Summary::default(),
+            options,
+        };
+        for (number, planned) in world.options.plan.clone().into_iter().enumerate() {
+            world.at(planned.at, Event::Fault(number));
+        }
+        for host in world.hosts() {
+            world.disk(host).into_iter().for_each(|disk| disk.foresee(&world.options.foresee));
+            world.at(0, Event::Start(host));
+        }
+        for (number, at) in world.options.script.iter().map(|scripted| scripted.at).enumerate().collect::<Vec<_>>() {
+            world.at(at, Event::Scripted(number));
+        }
+        for _ in 0..world.options.transactions {
+            let when = world.dice.below(world.options.chaos);
+            world.at(when, Event::NewTransaction(None));
+        }
+        world
+    }
+
+    /// Keeps a line of everything that happens.
+    #[must_use]
+    pub fn narrated(mut self) -> Self {
+        self.narrated = Some(Vec::new());
+        self
+    }
+
+    /// Lets it run through faults, heals it, and looks at what it came to.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub fn run(mut self) -> Result<Summary, Box<Failed>> {
+        match self.run_through() {
+            Ok(()) => {
+                self.finish();
+                Ok(self.summary)
+            }
+            Err(violation) => Err(Box::new(Failed { violation, story: self.narrated.unwrap_or_default() })),
+        }
+    }
+
+    /// Lets it run to the end of all faults and stops everybody there, as a kill would: what is on the disks half way
+    /// and at the end, the coordinator's first.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub fn run_to_disks(mut self) -> Result<Vec<(Host, Content, Content)>, Violation> {
+        self.until(self.options.chaos / 2)?;
+        let half: Vec<_> =
+            self.hosts().into_iter().filter_map(|host| Some((host, self.disk(host)?.content()))).collect();
+        self.until(self.options.chaos)?;
+        let both = |(host, half): (Host, Content)| Some((host, half, self.disk(host)?.content()));
+        let found = half.into_iter().filter_map(both).collect();
+        self.coordinator.forget();
+        self.participants.iter_mut().for_each(ParticipantNode::forget);
+        Ok(found)
+    }
+
+    fn run_through(&mut self) -> Result<(), Violation> {
+        self.until(self.options.chaos)?;
+        self.heal();
+        let healed = self.now;
+        self.until(healed + L1)?;
+        self.check_no_doubt()?;
+        self.until(healed + QUIET)?;
+        self.check_end()
+    }
+
+    fn finish(&mut self) {
+        let disks = self.hosts().into_iter().filter_map(|host| self.disk(host)).collect::<Vec<_>>();
+        for disk in &disks {
+            disk.digest().hash(&mut self.trace);
+        }
+        self.summary.operations = disks.iter().map(crate::disk::Disk::operations).collect();
+        self.summary.foreseen = disks.iter().flat_map(crate::disk::Disk::foreseen).collect();
+        let effects = self.participants.iter().map(|node| node.effects);
+        self.summary.effects = std::iter::once(self.coordinator.effects).chain(effects).collect();
+        self.summary.trace = self.trace.finish();
+        for (_, wanted) in self.ledger.iter() {
+            self.summary.transactions += 1;
+            match wanted.known {
+                crate::clients::Known::Committed(_) => {
+                    self.summary.committed += 1;
+                    self.summary.interactive += u64::from(wanted.session.is_some());
+                }
+                crate::clients::Known::Aborted(..) => self.summary.aborted += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// The coordinator, then the participants.
+    fn hosts(&self) -> Vec<Host> {
+        std::iter::once(Host::Coordinator).chain((0..self.participants.len()).map(Host::Participant)).collect()
+    }
+
+    fn names(&self) -> Vec<Name> {
+        self.participants.iter().map(ParticipantNode::name).collect()
+    }
+
+    fn number_of(&self, name: &Name) -> Option<usize> {
+        name.as_str().strip_prefix('p')?.parse().ok().filter(|n| *n < self.participants.len())
+    }
+
+    fn at(&mut self, after: u64, event: Event) {
+        self.events += 1;
+        self.queue.insert((self.now + after, self.events), event);
+    }
+
+    fn until(&mut self, end: u64) -> Result<(), Violation> {
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > end {
+                break;
+            }
+            let ((now, number), event) = entry.remove_entry();
+            self.now = now;
+            if let Some(until) = self.paused(&event) {
+                self.queue.insert((until, number), event);
+                continue;
+            }
+            (now, &event).hash(&mut self.trace);
+            self.say(|| format!("{event:?}"));
+            self.happen(event);
+            self.happened += 1;
+            if self.happened > MOST_EVENTS {
+                self.judge("liveness", Err("it goes round and round".to_owned()));
+            }
+            if let Some(violation) = self.violation.take() {
+                return Err(violation);
+            }
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.narrated {
+            story.push(format!("{:>10.3} ms  {}", self.now as f64 / MS as f64, line()));
+        }
+    }
+
+    /// Until when whoever an event happens to is paused.
+    fn paused(&self, event: &Event) -> Option<u64> {
+        let host = match event {
+            Event::Message { to, .. } => *to,
+            Event::CoordinatorTimer(..) | Event::Forced(..) => Host::Coordinator,
+            Event::ParticipantTimer(n, ..) | Event::BatchDone(n, _) | Event::RegisterDue(n, _) => Host::Participant(*n),
+            Event::Write(host, _) => *host,
+            Event::Connect(_) | Event::Break(..) => Host::Coordinator,
+            Event::NewTransaction(_)
+            | Event::Scripted(_)
+            | Event::StepDue(..)
+            | Event::Resubmit(_)
+            | Event::AskDue(_)
+            | Event::Fault(_)
+            | Event::RoomBack(_)
+            | Event::Start(_) => return None,
+        };
+        let until = match host {
+            Host::Coordinator => self.coordinator.paused_until,
+            Host::Participant(n) => self.participants[n].paused_until,
+            Host::Clients => 0,
+        };
+        (until > self.now).then_some(until)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Message { from, to, body } => self.arrive(from, to, *body),
+            Event::Connect(n) => self.on_connect(n),
+            Event::Break(n, connection) => self.on_break(n, connection),
+            Event::CoordinatorTimer(start, timer, number) => self.on_coordinator_timer(start, timer, number),
+            Event::ParticipantTimer(n, start, timer, number) => self.on_participant_timer(n, start, timer, number),
+            Event::Write(Host::Participant(n), start) => self.write_batch(n, start),
+            Event::Write(_, start) => self.write_log(start),
+            Event::Forced(start, upto) => self.on_forced(start, upto),
+            Event::BatchDone(n, start) => self.on_batch_done(n, start),
+            Event::RegisterDue(n, start) => self.on_register_due(n, start),
+            Event::NewTransaction(earlier) => self.on_new_transaction(earlier),
+            Event::StepDue(key, number) => self.on_step_due(key, number),
+            Event::Scripted(number) => self.on_scripted(number),
+            Event::Resubmit(key) => self.send(Host::Clients, Host::Coordinator, Body::Submit(key)),
+            Event::AskDue(key) => self.on_ask_due(key),
+            Event::Fault(number) => self.on_fault(number),
+            Event::RoomBack(host) => self.on_room_back(host),
+            Event::Start(Host::Participant(n)) => self.start_participant(n),
+            Event::Start(_) => self.start_coordinator(),
+        }
+    }
+
+    fn arrive(&mut self, from: Host, to: Host, body: Body) {
+        match (from, to, body) {
+            (_, Host::Participant(n), Body::Order(connection, message)) => self.on_order(n, connection, message),
+            (Host::Participant(n), _, Body::Answer(connection, message)) => self.on_answer(n, connection, message),
+            (Host::Participant(n), _, Body::Inquiry(start, inquiry)) => self.on_inquiry(n, start, inquiry),
+            (Host::Participant(n), _, Body::Register(start, register)) => self.on_register(n, start, register),
+            (_, Host::Participant(n), Body::InquiryAnswer(start, xid, answer)) => {
+                self.on_inquiry_answered(n, start, xid, answer);
+            }
+            (_, Host::Participant(n), Body::Registered(start, stamp)) => {
+                self.participate_if(n, start, p::Input::StampReceived(stamp));
+            }
+            (Host::Participant(n), _, Body::Enlist(start, enlist)) => self.on_enlist(n, start, enlist),
+            (_, Host::Participant(n), Body::EnlistAnswer(start, xid, answer)) => {
+                self.participate_if(n, start, p::Input::EnlistAnswered { xid, answer });
+            }
+            (Host::Participant(asker), Host::Participant(n), Body::PeerInquiry(start, inquiry)) => {
+                self.on_peer_inquiry(n, asker, start, inquiry);
+            }
+            (_, Host::Participant(n), Body::PeerTold(start, xid, told)) => self.on_peer_told(n, start, xid, told),
+            (_, Host::Participant(n), Body::Execute(key, execute)) => self.on_execute(n, key, execute),
+            (_, _, Body::Begin(key)) => self.on_begin(key),
+            (_, _, Body::Begun(key, begun)) => self.on_begun(key, begun),
+            (_, _, Body::Executed(key, operation, executed)) => self.on_executed(key, operation, executed),
+            (_, _, Body::Commit(key, commit)) => self.on_commit(key, commit),
+            (_, _, Body::Rollback(xid)) => self.on_rollback(xid),
+            (_, _, Body::Submit(key)) => self.on_submit(key),
+            (_, _, Body::Ask(key)) => self.on_ask(key),
+            (_, _, Body::Told(key, submitted, told)) => self.on_told(key, submitted, &told),
+            (from, to, body) => unreachable!("{body:?} from {from:?} to {to:?}"),
+        }
+    }
+
+    /// The end of a doubt that was there when all healed.
+    fn doubt_ends(&mut self, n: usize, xid: Xid) {
+        if let (true, Some(healed)) = (self.doubts.remove(&(n, xid)), self.healed) {
+            self.summary.doubt_ended = self.now - healed;
+        }
+    }
+
+    /// Takes a promise's word for it: the first one that is broken ends the run.
+    fn judge(&mut self, oracle: &'static str, verdict: Result<(), String>) {
+        if let Err(what) = verdict {
+            let at = self.now;
+            self.say(|| format!("BROKEN: {oracle}: {what}"));
+            self.violation.get_or_insert(Violation { oracle, what, at });
+        }
+    }
+}
+
+/// More than any run has that comes to its end.
+const MOST_EVENTS: u64 = 400_000;
+/// How long a branch may be in doubt after the last fault (L1).
+const L1: u64 = 5_000 * MS;
+/// How long after the last fault all must be quiet.
+const QUIET: u64 = 12_000 * MS;
+
+/// A run in which a promise was broken.
+#[derive(Debug)]
+pub struct Failed {
+    /// Which.
+    pub violation: Violation,
+    /// All that happened, if it was narrated.
+    pub story: Vec<String>,
+}
