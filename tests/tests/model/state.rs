@@ -1,0 +1,241 @@
+//! What the model checker takes for one state: the machines, what is on disk, what is on its way, and what was said.
+//!
+//! Two states that differ in nothing that can matter must be one, or there are too many. So explanations are not hashed,
+//! requests get the smallest token that is free, no counter grows without a bound, and what is down is up again at once:
+//! a node that is down does nothing that a node to which nobody speaks could not do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use handfast_common::ids::{Incarnation, LogId, Name, RecordNumber, StoreId, Xid};
+use handfast_common::messages::{FromParticipant, Identity, ToParticipant};
+use handfast_common::outcome::Payload;
+use handfast_coordinator::protocol as c;
+use handfast_participant::protocol as p;
+use uuid::Uuid;
+
+use super::fingerprint::fingerprint;
+use super::ledger::Ledger;
+
+/// The coordinator's log.
+pub const LOG: LogId = LogId(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
+/// How many participants there are.
+pub const PARTICIPANTS: usize = 3;
+
+/// A state.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct State {
+    /// The coordinator.
+    pub coordinator: Part<CoordinatorNode>,
+    /// The participants.
+    pub participants: [Part<ParticipantNode>; PARTICIPANTS],
+    /// The connections between them.
+    pub links: [Link; PARTICIPANTS],
+    /// Orders that outlived their connection, and copies, sorted by fingerprint: a set, for what is identical is one. They
+    /// arrive at any time or never, and whatever is answered goes nowhere.
+    pub late: Vec<Part<Late>>,
+    /// What was said and what took effect.
+    pub ledger: Ledger,
+    /// What may still go wrong.
+    pub left: Budget,
+}
+
+/// How much goes wrong, at most.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Budget {
+    /// Crashes of whatever node.
+    pub crashes: u8,
+    /// Connections that break. With a connection go all answers on it; its orders may be lost, or come much later.
+    pub breaks: u8,
+    /// Messages that come twice.
+    pub copies: u8,
+    /// Repetitions by a timer.
+    pub repeats: u8,
+}
+
+/// A part of a state with its fingerprint: a step changes one or two of them, the others are shared.
+#[derive(Clone, Debug)]
+pub struct Part<T> {
+    value: Arc<T>,
+    fingerprint: u64,
+}
+
+impl<T: Clone + Hash> Part<T> {
+    /// Takes a part.
+    pub fn new(value: T) -> Self {
+        let fingerprint = fingerprint(&value);
+        Self { value: Arc::new(value), fingerprint }
+    }
+
+    /// Changes it.
+    pub fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
+        let value = Arc::make_mut(&mut self.value);
+        let result = change(value);
+        self.fingerprint = fingerprint(value);
+        result
+    }
+
+    /// Its fingerprint.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+impl<T> std::ops::Deref for Part<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> Hash for Part<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.fingerprint);
+    }
+}
+
+impl<T> PartialEq for Part<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl<T> Eq for Part<T> {}
+
+/// A write to the coordinator's log.
+pub type Write = (RecordNumber, c::Record, Vec<RecordNumber>);
+
+/// The coordinator and its log.
+#[derive(Clone, Hash, Debug)]
+pub struct CoordinatorNode {
+    /// The machine.
+    pub machine: c::Coordinator,
+    /// What is on disk.
+    pub log: Vec<Write>,
+    /// What was handed to the log.
+    pub queue: Vec<Write>,
+    /// Timers that were ever set in this start; one that has lost its point does nothing.
+    pub timers: BTreeSet<c::Timer>,
+    /// The starts so far.
+    pub starts: u64,
+}
+
+impl CoordinatorNode {
+    /// Whether the machine waits for something that was handed to the log.
+    pub fn is_awaited(&self) -> bool {
+        self.queue.iter().any(|(_, record, _)| match record {
+            c::Record::Epoch { .. } | c::Record::Participant(_) | c::Record::Commit(_) | c::Record::OnePhase(_) => true,
+            c::Record::End { .. } | c::Record::Floor { .. } | c::Record::Tick { .. } | c::Record::Operator { .. } => false,
+        })
+    }
+}
+
+/// What a start of the coordinator finds.
+pub fn records(log: &[Write]) -> Vec<c::Numbered> {
+    let mut found = BTreeMap::new();
+    for (number, record, erase) in log {
+        found.insert(*number, record.clone());
+        for erased in erase {
+            found.remove(erased);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// A participant, its store and its resource manager.
+#[derive(Clone, Hash, Debug)]
+pub struct ParticipantNode {
+    /// The machine.
+    pub machine: p::Participant,
+    /// What is on disk.
+    pub disk: Disk,
+    /// What was handed to the store, in order.
+    pub queue: Vec<Job>,
+    /// A line that goes with the next write.
+    pub noted: Option<p::Line>,
+    /// Work that waits for its locks.
+    pub waiting: BTreeMap<Xid, Job>,
+    /// Branches that only read and hold their locks.
+    pub held: BTreeSet<Xid>,
+    /// The starts so far.
+    pub starts: u64,
+    /// Requests that have not been answered, and whether the connection they came over still stands.
+    pub requests: BTreeMap<p::ReplyTo, bool>,
+}
+
+/// What survives a participant's crash.
+#[derive(Clone, Hash, Debug, Default)]
+pub struct Disk {
+    /// What is known of the coordinator.
+    pub line: Option<p::Line>,
+    /// Branches in doubt, with their work.
+    pub prepared: BTreeMap<Xid, (p::Prepared, Payload)>,
+    /// Done-markers.
+    pub done: BTreeMap<Xid, p::Done>,
+    /// Writes with a branch in them.
+    pub sequence: u64,
+}
+
+/// What a resource manager does.
+#[derive(Clone, Hash, Debug)]
+pub enum Job {
+    /// Write a prepare record.
+    Prepare(p::Prepared, Payload),
+    /// Commit in one phase.
+    OnePhase(Xid, p::OnePhaseDone, Payload),
+    /// Make a prepared branch take effect.
+    Commit(Xid),
+    /// Undo a prepared branch.
+    Abort(Xid),
+    /// Write what is known of the coordinator.
+    Force(p::Line),
+}
+
+impl ParticipantNode {
+    /// Who speaks.
+    pub fn identity(&self, n: usize) -> Identity {
+        Identity {
+            name: name(n),
+            store: store(n),
+            incarnation: Incarnation(self.starts),
+            sequence: self.disk.sequence,
+            clock: self.machine.clock(),
+        }
+    }
+}
+
+/// A connection: what is on it arrives in its order, or not at all.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Link {
+    /// Whether it stands.
+    pub connected: bool,
+    /// To the participant.
+    pub orders: Vec<Part<ToParticipant>>,
+    /// To the coordinator.
+    pub answers: Vec<Part<FromParticipant>>,
+}
+
+/// An order without a connection.
+#[derive(Clone, Hash, Debug)]
+pub struct Late {
+    /// To whom.
+    pub to: usize,
+    /// What.
+    pub message: ToParticipant,
+}
+
+/// A participant's name.
+pub fn name(n: usize) -> Name {
+    Name::new(format!("p{n}")).expect("a plain name")
+}
+
+/// A participant's number.
+pub fn number(name: &Name) -> usize {
+    name.as_str()[1..].parse().expect("one of the three")
+}
+
+/// A participant's store.
+pub fn store(n: usize) -> StoreId {
+    StoreId(Uuid::from_u128(0x50 + n as u128))
+}
