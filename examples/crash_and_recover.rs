@@ -4,25 +4,22 @@
 //! `handfast`). The wires between them are slow, so that the moment between "decided" and "heard" is long enough to be
 //! hit: there the wires are cut and the coordinator is killed.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use handfast::nodes::{Node, NodeSpec};
-use handfast_client::{Client, Filter, Options, ParticipantClient, Transaction};
+use handfast_client::{Client, Filter, Options, Transaction};
 use handfast_common::messages::{Select, ValueLine};
 use handfast_common::operation::{Add, Operation, Put, Value};
-use handfast_examples::wire::Wire;
+use handfast_examples::processes::{Remote, called_as_a_server, node};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a message takes.
 const SLOW: Duration = Duration::from_millis(60);
 
 fn main() -> anyhow::Result<std::process::ExitCode> {
-    // Called by itself, as a server.
-    if std::env::args().nth(1).is_some_and(|role| role == "coordinator" || role == "participant") {
-        return Ok(handfast::run());
+    if let Some(code) = called_as_a_server() {
+        return Ok(code);
     }
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -33,8 +30,8 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
 async fn crash_and_recover(folder: &Path) -> anyhow::Result<()> {
     let mut coordinator = node(folder, "coordinator", "coordinator", &[])?;
     coordinator.start()?;
-    let bank_a = Bank::start(folder, "bank-a", coordinator.address()).await?;
-    let bank_b = Bank::start(folder, "bank-b", coordinator.address()).await?;
+    let bank_a = Remote::start(folder, "bank-a", coordinator.address(), SLOW).await?;
+    let bank_b = Remote::start(folder, "bank-b", coordinator.address(), SLOW).await?;
     let client = Client::connect(Options::new([coordinator.address()]))?;
     open_accounts(&client).await?;
     println!("alice has 150 at bank-a, bob has 0 at bank-b");
@@ -50,14 +47,14 @@ async fn crash_and_recover(folder: &Path) -> anyhow::Result<()> {
     ensure!(report.is_committed(), "the transfer was to commit");
 
     for bank in [&bank_a, &bank_b] {
-        ensure!(bank.in_doubt().await? == 1, "{} knows the decision: the wire was not cut in time", bank.node.name());
-        let line = bank.account().await?;
+        ensure!(in_doubt(bank).await? == 1, "{} knows the decision: the wire was not cut in time", bank.node.name());
+        let line = account(bank).await?;
         println!("{}: in doubt. {} still shows {}, and is locked", bank.node.name(), line.key, number(&line)?);
         ensure!(line.locked_by.is_some(), "what is in doubt is locked");
     }
     // Each asks the other. Both voted yes, neither knows more: nobody guesses.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    ensure!(bank_a.in_doubt().await? + bank_b.in_doubt().await? == 2, "a bank decided by itself");
+    ensure!(in_doubt(&bank_a).await? + in_doubt(&bank_b).await? == 2, "a bank decided by itself");
     println!("two seconds later: they have asked each other, neither knows, both wait");
 
     bank_a.wire.mend();
@@ -65,11 +62,11 @@ async fn crash_and_recover(folder: &Path) -> anyhow::Result<()> {
     let began = Instant::now();
     coordinator.start()?;
     println!("the coordinator is started again and reads its log");
-    while bank_a.in_doubt().await? + bank_b.in_doubt().await? > 0 {
+    while in_doubt(&bank_a).await? + in_doubt(&bank_b).await? > 0 {
         ensure!(began.elapsed() < Duration::from_secs(10), "still in doubt");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let (alice, bob) = (number(&bank_a.account().await?)?, number(&bank_b.account().await?)?);
+    let (alice, bob) = (number(&account(&bank_a).await?)?, number(&account(&bank_b).await?)?);
     println!("{} ms later: alice has {alice}, bob has {bob}", began.elapsed().as_millis());
     ensure!((alice, bob) == (50, 100), "money was made or lost");
 
@@ -79,35 +76,15 @@ async fn crash_and_recover(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A participant behind a slow wire.
-struct Bank {
-    node: Node,
-    wire: Wire,
-    client: ParticipantClient,
+async fn in_doubt(bank: &Remote) -> anyhow::Result<usize> {
+    let branches = bank.client.branches(Filter::default(), DEADLINE).await?;
+    Ok(branches.iter().filter(|branch| branch.state == "in-doubt").count())
 }
 
-impl Bank {
-    async fn start(folder: &Path, name: &str, coordinator: &str) -> anyhow::Result<Self> {
-        let wire = Wire::lay(SLOW).await?;
-        // The others are told the wire's end.
-        let advertised = wire.address().to_string();
-        let mut node = node(folder, "participant", name, &["--advertise", &advertised, "--coordinator", coordinator])?;
-        node.start()?;
-        wire.lead_to(node.address().parse::<SocketAddr>()?);
-        let client = ParticipantClient::connect(node.address())?;
-        Ok(Self { node, wire, client })
-    }
-
-    async fn in_doubt(&self) -> anyhow::Result<usize> {
-        let branches = self.client.branches(Filter::default(), DEADLINE).await?;
-        Ok(branches.iter().filter(|branch| branch.state == "in-doubt").count())
-    }
-
-    /// The only account of this bank.
-    async fn account(&self) -> anyhow::Result<ValueLine> {
-        let mut lines = self.client.values(Select::Prefix(String::new()), DEADLINE).await?;
-        lines.pop().context("no account")
-    }
+/// The only account of a bank.
+async fn account(bank: &Remote) -> anyhow::Result<ValueLine> {
+    let mut lines = bank.client.values(Select::Prefix(String::new()), DEADLINE).await?;
+    lines.pop().context("no account")
 }
 
 fn number(line: &ValueLine) -> anyhow::Result<i64> {
@@ -136,16 +113,4 @@ async fn open_accounts(client: &Client) -> anyhow::Result<()> {
 
 fn add(key: &str, delta: i64) -> Operation {
     Operation::Add(Add { key: key.to_owned(), delta, min: Some(0), max: None })
-}
-
-fn node(folder: &Path, role: &'static str, name: &str, arguments: &[&str]) -> anyhow::Result<Node> {
-    Ok(Node::new(NodeSpec {
-        program: std::env::current_exe()?,
-        role,
-        name: name.to_owned(),
-        data: folder.join(name),
-        listen: "127.0.0.1:0".to_owned(),
-        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-        log: folder.join(format!("{name}.log")),
-    }))
 }

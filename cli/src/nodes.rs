@@ -150,6 +150,11 @@ impl Node {
         &self.spec.data
     }
 
+    /// Gives later starts more arguments.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.spec.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handfast_common::ids::{Key, LogId, Name, Ticket, TxnId};
+use handfast_common::limits;
 use handfast_common::messages::{AskPage, TxnLine, TxnPage};
 use handfast_common::rpc::service::{CoordinatorServiceRequest as Request, CoordinatorServiceResponse as Response};
 use handfast_common::rpc::{Connection, Role};
 use tokio::time::Instant;
 
+use crate::ages::Ages;
+use crate::balance::Balance;
 use crate::error::{Error, NoCoordinator, Obstacle, Unreached};
 use crate::links::Links;
+use crate::network::Network;
 use crate::report::{Outcome, Report};
 use crate::retry::{Backoff, Retry};
 use crate::submitting::Settled;
@@ -23,6 +27,10 @@ pub struct Options {
     pub coordinators: Vec<String>,
     /// When an aborted transaction is run again.
     pub retry: Retry,
+    /// Which coordinator gets what is new, where there are several.
+    pub balance: Balance,
+    /// How long [`Client::transact`](crate::Client::transact) may take.
+    pub deadline: Duration,
 }
 
 /// A client. Clones share its connections; hundreds of calls at a time are cheap, each is one request in a pipeline.
@@ -34,6 +42,9 @@ pub struct Options {
 pub struct Client {
     pub(crate) links: Arc<Links<Request, Response>>,
     pub(crate) retry: Retry,
+    pub(crate) deadline: Duration,
+    pub(crate) ages: Arc<Ages>,
+    pub(crate) network: Arc<Network>,
 }
 
 /// Which transactions, or branches, a listing shows.
@@ -52,7 +63,14 @@ impl Options {
     /// These coordinators, everything else by default.
     #[must_use]
     pub fn new<A: Into<String>>(coordinators: impl IntoIterator<Item = A>) -> Self {
-        Self { coordinators: coordinators.into_iter().map(Into::into).collect(), retry: Retry::DEFAULT }
+        Self { coordinators: coordinators.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (retry, balance) = (Retry::DEFAULT, Balance::InOrder);
+        Self { coordinators: Vec::new(), retry, balance, deadline: limits::CALL_DEADLINE }
     }
 }
 
@@ -60,14 +78,16 @@ impl Client {
     /// A client; nothing is dialled yet.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when no address is given, or one is not `host:port`.
+    /// [`Error::Invalid`] when no address is given, or one is not `host:port`, or weights do not fit the addresses.
     pub fn connect(options: Options) -> Result<Self, Error> {
-        let Options { coordinators, retry } = options;
+        let Options { coordinators, retry, balance, deadline } = options;
         if coordinators.is_empty() {
             return Err(Error::Invalid("no coordinator's address".into()));
         }
         coordinators.iter().try_for_each(|address| check_address(address))?;
-        Ok(Self { links: Arc::new(Links::new(coordinators, Role::Coordinator)), retry })
+        balance.check(coordinators.len())?;
+        let links = Arc::new(Links::balanced(coordinators, Role::Coordinator, balance));
+        Ok(Self { links, retry, deadline, ages: Arc::default(), network: Arc::default() })
     }
 
     /// Connects, if that has not been done, and tells where the coordinator stands: a ticket for a key that is sent
@@ -151,9 +171,23 @@ where
         latest: Instant,
         answer: impl Fn(Resp) -> Option<T>,
     ) -> Result<T, Error> {
+        self.read_of(None, request, latest, answer).await
+    }
+
+    /// The same of the coordinator with this log, if one is named.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`].
+    pub(crate) async fn read_of<T>(
+        &self,
+        log: Option<LogId>,
+        request: impl Fn() -> Req,
+        latest: Instant,
+        answer: impl Fn(Resp) -> Option<T>,
+    ) -> Result<T, Error> {
         let mut backoff = Backoff::new();
         loop {
-            let live = self.pick(None, latest).await.map_err(Error::NoAnswer)?;
+            let live = self.pick(log, latest).await.map_err(Error::NoAnswer)?;
             let why = match call_until(&live.connection, request(), latest).await {
                 Ok(response) => match answer(response) {
                     Some(answer) => return Ok(answer),

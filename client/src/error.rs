@@ -79,6 +79,15 @@ impl Error {
         }
     }
 
+    /// Whether the caller knows what became of what it asked about. Only a question without an answer leaves it open.
+    #[must_use]
+    pub const fn is_outcome_known(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::NotSent { .. } | Self::Rejected { .. } => true,
+            Self::NoAnswer(_) => false,
+        }
+    }
+
     /// Whether it is certain that this call had and will have no effect.
     #[must_use]
     pub const fn nothing_happened(&self) -> bool {
@@ -89,6 +98,11 @@ impl Error {
 }
 
 impl NoCoordinator {
+    /// For a reason that has nothing to do with an address.
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self(vec![Unreached { address: String::new(), obstacle: Obstacle::Down, why: why.into() }])
+    }
+
     /// Whether trying again is of no use: every address answers, and none rightly.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {

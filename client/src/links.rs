@@ -1,6 +1,6 @@
 //! Connections to the addresses given: dialled when needed, redialled with backoff, shared by all calls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use serde::de::DeserializeOwned;
 use tarpc::RequestName;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::balance::{Balance, Balancer, Load, UnderWay};
 use crate::error::{NoCoordinator, Obstacle, Unreached};
 use crate::retry::jittered;
 
-/// Several ways to the same service, tried in order.
+/// Several ways to the same service.
 #[derive(Debug)]
 pub(crate) struct Links<Req, Resp> {
-    links: Vec<Link<Req, Resp>>,
+    links: Vec<Arc<Link<Req, Resp>>>,
+    balancer: Balancer,
 }
 
 /// One address.
@@ -30,6 +32,9 @@ struct Link<Req, Resp> {
     dialling: tokio::sync::Mutex<Pace>,
     attempts: AtomicU64,
     failure: Mutex<Option<Unreached>>,
+    /// Whether a task of its own dials.
+    reviving: AtomicBool,
+    load: Load,
 }
 
 /// When to dial next.
@@ -46,6 +51,7 @@ pub(crate) struct Live<Req, Resp> {
     address: String,
     hello: Hello,
     standing: Mutex<Standing>,
+    load: Load,
 }
 
 /// The highest transaction sequence the coordinator is known to have given out, and when that was learned.
@@ -70,12 +76,24 @@ where
     Req: RequestName + Serialize + Send + 'static,
     Resp: DeserializeOwned + Send + 'static,
 {
+    /// Ways that are tried in the order given.
     pub(crate) fn new(addresses: Vec<String>, role: Role) -> Self {
-        Self { links: addresses.into_iter().map(|address| Link::new(address, role)).collect() }
+        Self::balanced(addresses, role, Balance::InOrder)
     }
 
-    /// A connection, to the coordinator with this log if one is named. Dials until `latest`, unless every address
-    /// answers and none rightly.
+    /// Ways over which new keys are spread.
+    pub(crate) fn balanced(addresses: Vec<String>, role: Role, balance: Balance) -> Self {
+        let links = addresses.into_iter().map(|address| Arc::new(Link::new(address, role))).collect();
+        Self { links, balancer: Balancer::new(balance) }
+    }
+
+    /// Whether this is one of the addresses.
+    pub(crate) fn lists(&self, address: &str) -> bool {
+        self.links.iter().any(|link| link.address == address)
+    }
+
+    /// A connection, to the coordinator with this log if one is named; the first in the order given that has one. Dials
+    /// until `latest`, unless every address answers and none rightly.
     ///
     /// # Errors
     /// Why each address was of no use.
@@ -84,35 +102,68 @@ where
         log: Option<LogId>,
         latest: Instant,
     ) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
-        let fits = |live: &Live<Req, Resp>| log.is_none_or(|log| live.log() == log);
+        self.pick_of(self.links.iter().collect(), log, latest).await
+    }
+
+    /// A connection to any of them, trying each once.
+    ///
+    /// # Errors
+    /// Why each address was of no use.
+    pub(crate) async fn try_once(&self, latest: Instant) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
+        let order: Vec<_> = self.links.iter().collect();
+        self.round(&order, None, latest).await
+    }
+
+    async fn pick_of(
+        &self,
+        order: Vec<&Arc<Link<Req, Resp>>>,
+        log: Option<LogId>,
+        latest: Instant,
+    ) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
         loop {
-            if let Some(live) = self.links.iter().filter_map(Link::live).find(|live| fits(live)) {
-                return Ok(live);
-            }
-            let mut unreached = Vec::with_capacity(self.links.len());
-            for link in &self.links {
-                match timeout_at(latest, link.get()).await {
-                    Ok(Ok(live)) if fits(&live) => return Ok(live),
-                    Ok(Ok(live)) => unreached.push(link.other_log(&live, log)),
-                    Ok(Err(why)) => unreached.push(why),
-                    Err(_) => unreached.push(link.no_time()),
-                }
-            }
-            let why = NoCoordinator(unreached);
-            if why.is_hopeless() || Instant::now() >= latest {
-                return Err(why);
+            match self.round(&order, log, latest).await {
+                Err(why) if !why.is_hopeless() && Instant::now() < latest => {}
+                ended => return ended,
             }
         }
     }
 
-    /// The same for a key that has no ticket yet.
+    /// The first of these that has a connection; if none has, they are dialled one after the other.
+    async fn round(
+        &self,
+        order: &[&Arc<Link<Req, Resp>>],
+        log: Option<LogId>,
+        latest: Instant,
+    ) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
+        let fits = |live: &Live<Req, Resp>| log.is_none_or(|log| live.log() == log);
+        let found = order.iter().position(|link| link.live().is_some_and(|live| fits(&live)));
+        if let Some(live) = found.and_then(|at| order[at].live()) {
+            // They would have been preferred: when they are back, they shall be.
+            order.iter().take(found.unwrap_or(0)).for_each(|link| link.revive());
+            return Ok(live);
+        }
+        let mut unreached = Vec::with_capacity(order.len());
+        for link in order {
+            match timeout_at(latest, link.get()).await {
+                Ok(Ok(live)) if fits(&live) => return Ok(live),
+                Ok(Ok(live)) => unreached.push(link.other_log(&live, log)),
+                Ok(Err(why)) => unreached.push(why),
+                Err(_) => unreached.push(link.no_time()),
+            }
+        }
+        Err(NoCoordinator(unreached))
+    }
+
+    /// The same for a key that has no ticket yet: whichever is its turn.
     pub(crate) async fn pick_for_new_key(
         &self,
         log: Option<LogId>,
         latest: Instant,
     ) -> Result<Arc<Live<Req, Resp>>, NoCoordinator> {
+        let order = self.balancer.order(self.links.len(), |place| self.links[place].load.count());
         loop {
-            let live = self.pick(log, latest).await?;
+            let order = order.iter().map(|place| &self.links[*place]).collect();
+            let live = self.pick_of(order, log, latest).await?;
             if live.standing().learned.elapsed() < STANDING_KEEPS {
                 return Ok(live);
             }
@@ -141,6 +192,16 @@ where
             dialling: tokio::sync::Mutex::new(Pace { not_before: None, pause: FIRST_PAUSE }),
             attempts: AtomicU64::new(0),
             failure: Mutex::new(None),
+            reviving: AtomicBool::new(false),
+            load: Load::default(),
+        }
+    }
+
+    /// Dials in the background, once, if there is no connection. Its pauses are those of every dialling.
+    fn revive(self: &Arc<Self>) {
+        if self.live().is_none() && !self.reviving.swap(true, Ordering::Relaxed) {
+            let reviving = Reviving(Arc::clone(self));
+            tokio::spawn(async move { drop(reviving.0.get().await) });
         }
     }
 
@@ -193,7 +254,8 @@ where
         tracing::debug!(address = self.address, peer = %hello, epoch = hello.epoch, "connected");
         let standing = Standing { sequence: hello.sequence, learned: Instant::now() };
         let address = self.address.clone();
-        Ok(Arc::new(Live { connection, address, hello, standing: Mutex::new(standing) }))
+        let (standing, load) = (Mutex::new(standing), self.load.clone());
+        Ok(Arc::new(Live { connection, address, hello, standing, load }))
     }
 
     fn other_log(&self, live: &Live<Req, Resp>, wanted: Option<LogId>) -> Unreached {
@@ -223,6 +285,11 @@ impl<Req, Resp> Live<Req, Resp> {
         LogId(self.hello.identity)
     }
 
+    /// Counts a transaction as under way at this coordinator.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        self.load.begin()
+    }
+
     /// A ticket for a key that is sent now for the first time. Its sequence may lag behind the coordinator's: then it
     /// only counts as forgotten a little earlier.
     pub(crate) fn ticket(&self) -> Ticket {
@@ -244,6 +311,15 @@ impl<Req, Resp> Live<Req, Resp> {
     }
 }
 
+/// A task that dials; also when its runtime ends under it, the next one may.
+struct Reviving<Req, Resp>(Arc<Link<Req, Resp>>);
+
+impl<Req, Resp> Drop for Reviving<Req, Resp> {
+    fn drop(&mut self) {
+        self.0.reviving.store(false, Ordering::Relaxed);
+    }
+}
+
 fn obstacle_of(error: &DialError) -> Obstacle {
     match error {
         DialError::Unreachable { .. } | DialError::Timeout { .. } => Obstacle::Down,
@@ -256,6 +332,6 @@ fn obstacle_of(error: &DialError) -> Obstacle {
 }
 
 /// What is guarded is a value that is whole at any time.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

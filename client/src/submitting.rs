@@ -21,17 +21,17 @@ use handfast_common::rpc::{CallError, MAX_CALL_TIMEOUT};
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{Client, call_until};
-use crate::error::{Error, NoCoordinator, Obstacle, Unreached};
+use crate::error::{Error, NoCoordinator};
 use crate::links::Live;
 use crate::report::{Outcome, Report};
 use crate::retry::Backoff;
 use crate::transaction::Transaction;
 
 /// After the deadline, for an answer that is on its way: the coordinator counts the same time from a little later.
-const GRACE: Duration = Duration::from_millis(500);
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 /// How long an answer to a submit is waited for before it is asked what keeps it. Longer than votes take; and a
 /// coordinator that has stopped is noticed by the question, not by the deadline.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A definite answer.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ impl Client {
         let deadline = begun + deadline.min(MAX_CALL_TIMEOUT);
         let clock = Clock { begun, deadline, end: deadline + GRACE };
         let mut age = transaction.age;
+        age.into_iter().for_each(|age| self.ages.hear(age));
         let mut attempts = 0;
         let mut aborted: Option<Report> = None;
         let mut backoff = Backoff::new();
@@ -149,9 +150,11 @@ impl Client {
             let ticket = bound.unwrap_or_else(|| live.ticket());
             let wait = Micros::from(clock.deadline.saturating_duration_since(Instant::now()));
             let branches = transaction.branches().to_vec();
-            let request = Submit { key, ticket, age, clock: age.unwrap_or_default(), wait, branches };
-            match send(&live, request, clock).await {
+            let request = Submit { key, ticket, age, clock: self.ages.clock(), wait, branches };
+            let _under_way = live.under_way();
+            match send(&live, Request::Submit { request }, clock.deadline).await {
                 Sent::Told(Told::Outcome { txn, age, outcome }) => {
+                    self.ages.hear(age);
                     if let Some(txn) = txn {
                         live.learn(txn);
                     }
@@ -170,7 +173,7 @@ impl Client {
                 Sent::NeverLeft => {}
                 Sent::NotCarriedOut => bound = Some(ticket),
                 Sent::Told(Told::Pending { .. }) | Sent::InDoubt => {
-                    let settled = self.ask_out(key, ticket, transaction.participants(), clock).await;
+                    let settled = self.ask_out(key, ticket, transaction.participants(), clock.end).await;
                     return Ok(Attempted { ticket, settled, stale: None });
                 }
             }
@@ -191,8 +194,8 @@ impl Client {
     }
 
     /// Asks until the end of the call's time. Whatever is not known by then is unknown.
-    async fn ask_out(&self, key: Key, ticket: Ticket, participants: Vec<Name>, clock: Clock) -> Settled {
-        let why = match self.ask(key, Some(ticket), participants, clock.end).await {
+    pub(crate) async fn ask_out(&self, key: Key, ticket: Ticket, participants: Vec<Name>, end: Instant) -> Settled {
+        let why = match self.ask(key, Some(ticket), participants, end).await {
             Ok(Ok(settled)) => return settled,
             Ok(Err(pending)) => pending,
             Err(why) => Pending { txn: None, why: why.to_string() },
@@ -226,6 +229,7 @@ impl Client {
             let txn = last.as_ref().and_then(|pending| pending.txn);
             let pending = match call_until(&live.connection, Request::AskOutcome { question }, latest).await {
                 Ok(Response::AskOutcome(Told::Outcome { txn, age, outcome })) => {
+                    self.ages.hear(age);
                     return Ok(Ok(Settled { txn, age: Some(age), outcome: outcome.into() }));
                 }
                 Ok(Response::AskOutcome(Told::Pending { txn })) => {
@@ -244,13 +248,12 @@ impl Client {
     }
 }
 
-fn out_of_time() -> NoCoordinator {
-    let why = "the deadline has passed".to_owned();
-    NoCoordinator(vec![Unreached { address: String::new(), obstacle: Obstacle::Down, why }])
+pub(crate) fn out_of_time() -> NoCoordinator {
+    NoCoordinator::because("the deadline has passed")
 }
 
 /// What became of one request.
-enum Sent {
+pub(crate) enum Sent {
     /// An answer.
     Told(Told),
     /// It certainly stayed here.
@@ -261,16 +264,17 @@ enum Sent {
     InDoubt,
 }
 
-/// Sends a submit and waits with patience. When that ends, the connection is left alone: others use it too.
-async fn send(live: &Live<Request, Response>, request: Submit, clock: Clock) -> Sent {
-    let latest = (Instant::now() + PATIENCE).min(clock.deadline + GRACE / 2);
-    match timeout_at(latest, live.connection.call(Request::Submit { request }, MAX_CALL_TIMEOUT)).await {
-        Ok(Ok(Response::Submit(told))) => Sent::Told(told),
+/// Sends what decides a transaction and waits with patience. When that ends, the connection is left alone: others use
+/// it too.
+pub(crate) async fn send(live: &Live<Request, Response>, request: Request, deadline: Instant) -> Sent {
+    let latest = (Instant::now() + PATIENCE).min(deadline + GRACE / 2);
+    match timeout_at(latest, live.connection.call(request, MAX_CALL_TIMEOUT)).await {
+        Ok(Ok(Response::Submit(told) | Response::Commit(told))) => Sent::Told(told),
         Ok(Ok(_)) => Sent::InDoubt,
         Ok(Err(CallError::NotSent(_))) => Sent::NeverLeft,
         Ok(Err(error)) if error.not_carried_out() => Sent::NotCarriedOut,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "a submit is in doubt; asking");
+            tracing::debug!(%error, "a transaction is in doubt; asking");
             Sent::InDoubt
         }
         Err(_) => Sent::InDoubt,

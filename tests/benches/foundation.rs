@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use handfast_client::{Client, Options, Transaction};
 use handfast_common::operation::{Add, Operation};
+use handfast_tests::figures::{last_number, least, median, most};
 use handfast_tests::processes::{System, terminate};
 
 /// The command, built with the same profile as this benchmark.
@@ -77,28 +78,4 @@ async fn load(client: Client, concurrency: usize, transfers: usize) -> Duration 
         worker.await.expect("a worker");
     }
     began.elapsed()
-}
-
-fn last_number(log: &str, label: &str) -> Option<f64> {
-    let at = log.rfind(label)? + label.len();
-    let digits: String = log[at..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
-}
-
-fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted
-}
-
-fn median(values: &[f64]) -> f64 {
-    sorted(values)[values.len() / 2]
-}
-
-fn least(values: &[f64]) -> f64 {
-    sorted(values)[0]
-}
-
-fn most(values: &[f64]) -> f64 {
-    sorted(values)[values.len() - 1]
 }

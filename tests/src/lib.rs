@@ -1,4 +1,8 @@
-//! What the tests are made of: real processes that can be killed, stopped and asked.
+//! What the tests are made of: real processes that can be killed, stopped and asked; servers inside the test; a world
+//! over the pure machines; and the history of transactions with its checker.
 
+pub mod figures;
+pub mod history;
 pub mod processes;
+pub mod servers;
 pub mod world;

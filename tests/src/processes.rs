@@ -38,8 +38,17 @@ impl System {
     /// When any of it does not come up.
     #[must_use]
     pub fn start_in(folder: TempDir, program: &str, participants: usize) -> Self {
+        Self::start_with(folder, program, participants, &[])
+    }
+
+    /// The same with more arguments for the coordinator.
+    ///
+    /// # Panics
+    /// When any of it does not come up.
+    #[must_use]
+    pub fn start_with(folder: TempDir, program: &str, participants: usize, arguments: &[String]) -> Self {
         let program = PathBuf::from(program);
-        let mut coordinator = Node::new(spec(&program, folder.path(), "coordinator", "coordinator", &[]));
+        let mut coordinator = Node::new(spec(&program, folder.path(), "coordinator", "coordinator", arguments));
         coordinator.start().expect("the coordinator starts");
         let known = ["--coordinator", coordinator.address()].map(str::to_owned);
         let participants = (0..participants)
@@ -152,10 +161,33 @@ impl System {
         nodes.map(|node| format!("--- {}\n{}", node.name(), node.log())).collect()
     }
 
+    /// Whether any branch is in doubt at any participant.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.participants.iter().any(|node| !self.in_doubt(node).is_empty())
+    }
+
+    /// What `registry list` says of a participant, the present entry or the removed one.
+    ///
+    /// # Panics
+    /// When the list can't be had.
+    #[must_use]
+    pub fn registered(&self, name: &str) -> Vec<Value> {
+        let output = self.run(&["registry", "list", "-o", "json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        json_lines(&output.stdout).into_iter().filter(|line| line["name"] == name).collect()
+    }
+
     /// A second coordinator on another folder, not started.
     #[must_use]
     pub fn other_coordinator(&self, data: &Path, log: &str) -> Node {
-        let mut spec = spec(&self.program, self.folder(), "coordinator", "coordinator", &[]);
+        self.coordinator_called("coordinator", data, log)
+    }
+
+    /// The same under a name of its own.
+    #[must_use]
+    pub fn coordinator_called(&self, name: &str, data: &Path, log: &str) -> Node {
+        let mut spec = spec(&self.program, self.folder(), "coordinator", name, &[]);
         spec.data = data.to_owned();
         spec.log = self.folder().join(log);
         Node::new(spec)
@@ -172,6 +204,36 @@ fn spec(program: &Path, folder: &Path, role: &'static str, name: &str, arguments
         arguments: arguments.to_vec(),
         log: folder.join(format!("{name}.log")),
     }
+}
+
+/// Copies a data folder, as an operator would while its process is stopped.
+///
+/// # Panics
+/// When it can't be read or written.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+/// Puts a copy in the place of a data folder.
+///
+/// # Panics
+/// When it can't be read or written.
+pub fn replace_folder(data: &Path, by: &Path) {
+    std::fs::remove_dir_all(data).expect("a folder");
+    copy_folder(by, data);
+}
+
+/// Ends a process in good order.
+///
+/// # Panics
+/// When it does not end within ten seconds.
+pub fn stop(node: &mut Node) {
+    terminate(node);
+    node.wait_exit(Duration::from_secs(10)).expect("it ends");
 }
 
 /// Stops a process so that it neither runs nor ends.

@@ -128,7 +128,8 @@ impl Bench {
                 | co::Effect::ReplyInquiry { .. }
                 | co::Effect::SetTimer { .. }
                 | co::Effect::Dial { .. }
-                | co::Effect::HangUp { .. } => {}
+                | co::Effect::HangUp { .. }
+                | co::Effect::Forget { .. } => {}
             }
         }
         for input in later {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use handfast_tests::processes::{System, json_lines, pause, resume, spread_transfer, terminate, transfer, wait_until};
+use handfast_tests::processes::{
+    System, copy_folder, json_lines, pause, resume, spread_transfer, terminate, transfer, wait_until,
+};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_handfast-under-test");
@@ -214,12 +215,4 @@ fn t06_an_old_copy_of_a_participant_stays_refused_however_often_it_is_started() 
         system.participants[0].kill().expect("killed");
     }
     assert!(system.coordinator.log().contains("older"), "{}", system.coordinator.log());
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
-    }
 }

@@ -15,7 +15,7 @@ use crate::{Outcome, Transaction};
 async fn t07_after_a_lost_reply_the_client_asks_with_the_first_ticket_and_never_sends_again() {
     let fake = Fake::start(|_, asked| match asked {
         Asked::Submit(_) => Act::Restart(4),
-        Asked::Outcome(_) => Act::Tell(committed(101)),
+        _ => Act::Tell(committed(101)),
     })
     .await;
     let report = client(&fake.address).submit(work(), SOON).await.expect("an answer");
@@ -33,7 +33,7 @@ async fn a_lost_reply_that_proves_to_be_an_abort_may_be_retried_under_a_new_key(
     let fake = Fake::start(|before, asked| match asked {
         Asked::Submit(_) if before == 0 => Act::Restart(4),
         Asked::Submit(_) => Act::Tell(committed(102)),
-        Asked::Outcome(_) => Act::Tell(aborted(101, 8, ReasonKind::Presumed)),
+        _ => Act::Tell(aborted(101, 8, ReasonKind::Presumed)),
     })
     .await;
     let report = client(&fake.address).submit(work(), SOON).await.expect("an answer");
@@ -46,7 +46,7 @@ async fn a_lost_reply_that_proves_to_be_an_abort_may_be_retried_under_a_new_key(
 async fn a_key_fenced_by_our_own_question_is_aborted_and_not_run_again() {
     let fake = Fake::start(|_, asked| match asked {
         Asked::Submit(_) => Act::HangUp,
-        Asked::Outcome(_) => Act::Tell(aborted(101, 8, ReasonKind::Fenced)),
+        _ => Act::Tell(aborted(101, 8, ReasonKind::Fenced)),
     })
     .await;
     let report = client(&fake.address).submit(work(), SOON).await.expect("an answer");
@@ -86,7 +86,7 @@ async fn the_end_of_one_callers_time_leaves_the_others_their_connection() {
     let fake = Fake::start(move |_, asked| match asked {
         Asked::Submit(submit) if submit.key == slow => Act::Nothing,
         Asked::Submit(_) => Act::Tell(committed(101)),
-        Asked::Outcome(_) => {
+        _ => {
             held += 1;
             if held < 3 { Act::Tell(Told::Pending { txn: None }) } else { Act::Tell(committed(102)) }
         }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use handfast_common::ids::{Epoch, LogId, Nonce, Ticket, TxnId};
-use handfast_common::messages::{AskOutcome, Submit, Told};
+use handfast_common::ids::{Epoch, LogId, Name, Nonce, Ticket, TxnId, Xid};
+use handfast_common::messages::{AskOutcome, Begin, Begun, Commit, RegistryOrder, Submit, Told};
 use handfast_common::rpc::service::{CoordinatorServiceRequest as Request, CoordinatorServiceResponse as Response};
 use handfast_common::rpc::{Caps, Connections, Event, Hello, Listener, Role};
 use tokio::sync::mpsc;
@@ -19,11 +19,18 @@ const NONCE: Nonce = Nonce(4);
 pub(super) enum Asked {
     Submit(Submit),
     Outcome(AskOutcome),
+    Begin(Begin),
+    Commit(Commit),
+    Rollback(Xid),
+    Locate(Name),
+    Registry,
+    Order(RegistryOrder),
 }
 
 /// What the script does about it.
 pub(super) enum Act {
     Tell(Told),
+    Respond(Response),
     Nothing,
     HangUp,
     /// Hangs up and comes back in another epoch.
@@ -88,15 +95,15 @@ impl Fake {
     pub(super) fn submits(&self) -> Vec<Submit> {
         let submit = |asked| match asked {
             Asked::Submit(submit) => Some(submit),
-            Asked::Outcome(_) => None,
+            _ => None,
         };
         self.asked().into_iter().filter_map(submit).collect()
     }
 
     pub(super) fn questions(&self) -> Vec<AskOutcome> {
         let question = |asked| match asked {
-            Asked::Submit(_) => None,
             Asked::Outcome(question) => Some(question),
+            _ => None,
         };
         self.asked().into_iter().filter_map(question).collect()
     }
@@ -128,15 +135,28 @@ async fn own(
         let asked = match body {
             Request::Submit { request } => Asked::Submit(request),
             Request::AskOutcome { question } => Asked::Outcome(question),
+            Request::Begin { begin } => Asked::Begin(begin),
+            Request::Commit { commit } => Asked::Commit(commit),
+            Request::Rollback { xid } => Asked::Rollback(xid),
+            Request::Locate { name } => Asked::Locate(name),
+            Request::Registry {} => Asked::Registry,
+            Request::OrderRegistry { order } => Asked::Order(order),
             other => panic!("no script for {other:?}"),
         };
         let before = seen.lock().expect("whole").len();
         let act = script(before, &asked);
-        let is_submit = matches!(asked, Asked::Submit(_));
+        let tell: fn(Told) -> Response = match asked {
+            Asked::Submit(_) => Response::Submit,
+            Asked::Commit(_) => Response::Commit,
+            Asked::Rollback(_) => Response::Rollback,
+            Asked::Outcome(_) => Response::AskOutcome,
+            Asked::Begin(_) => |told| Response::Begin(Begun::Told(told)),
+            Asked::Locate(_) | Asked::Registry | Asked::Order(_) => |told| panic!("no answer: {told:?}"),
+        };
         seen.lock().expect("whole").push(asked);
         match act {
-            Act::Tell(told) if is_submit => connections.respond(connection, number, Ok(Response::Submit(told))),
-            Act::Tell(told) => connections.respond(connection, number, Ok(Response::AskOutcome(told))),
+            Act::Tell(told) => connections.respond(connection, number, Ok(tell(told))),
+            Act::Respond(response) => connections.respond(connection, number, Ok(response)),
             Act::Nothing => {}
             Act::HangUp => connections.closed(connection),
             Act::Restart(epoch) => {

@@ -1,9 +1,17 @@
 //! The client against a coordinator that says what the test wants.
 
 mod answers;
+mod balancing;
+mod cancelling;
 mod doubt;
+mod ending;
 mod fake;
+mod joining;
 mod links;
+mod operations;
+mod registry;
+mod system;
+mod transacting;
 
 use std::time::Duration;
 

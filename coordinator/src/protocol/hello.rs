@@ -3,21 +3,23 @@
 //! Its answer shows what it has seen of this log's line (more than the log has: the process stops), whether its store
 //! is the one that is registered, and what it committed in one phase that an earlier start may not have written.
 
-use handfast_common::ids::{Epoch, Name, Nonce, TxnId};
-use handfast_common::messages::{Addressee, Identity, Order, Refusal, Seen, Welcome};
-use handfast_common::outcome::{Reason, ReasonKind};
+use handfast_common::ids::{Epoch, LogId, Name, Nonce, TxnId};
+use handfast_common::messages::{Addressee, Identity, KnownStart, Order, Refusal, Seen, Welcome};
 
 use super::machine::Effects;
-use super::peers::{Peer, PeerState, older_store};
-use super::record::Registration;
+use super::peers::{Peer, PeerState, older_store, way_out};
 use super::table::Phase;
 use super::transaction::BranchState;
+use super::voting::restarted;
 use super::{Coordinator, Effect};
 
 impl Coordinator {
     /// What begins every connection.
     pub(super) fn hello(&self, name: &Name) -> Order {
-        Order::Hello { name: name.clone(), coordinator: self.config.name.clone(), known: None }
+        let registered = self.registry.get(name).map(|(known, _)| known);
+        let known =
+            registered.and_then(|known| Some(KnownStart { incarnation: known.incarnation?, sequence: known.sequence }));
+        Order::Hello { name: name.clone(), coordinator: self.config.name.clone(), known }
     }
 
     pub(super) fn on_welcome(&mut self, name: &Name, from: &Identity, welcome: Welcome, out: &mut Effects) {
@@ -27,36 +29,36 @@ impl Coordinator {
             PeerState::Greeting => true,
             // The rest of its list; anything else is a second copy of what has been heard.
             PeerState::Ready(ready) if peer.asked_for_rest && *ready == who => false,
-            PeerState::Ready(_) | PeerState::Disconnected | PeerState::Writing(_) | PeerState::Refused(_) => return,
+            PeerState::Ready(_) | PeerState::Disconnected | PeerState::Writing(_) | PeerState::Refused => return,
         };
         // All of them: the Welcome that told of a foreign start before may have been lost (t08b).
         if let Some(seen) = welcome.seen.iter().copied().find(|seen| self.is_beyond(*seen)) {
             return self.stop_replaced(name, seen, out);
         }
-        if first && let Some(why) = self.why_refused(name, from) {
+        if first && let Some(why) = self.why_refused(name, from, welcome.remembers) {
             if let Some(peer) = self.peers.get_mut(name) {
-                peer.state = PeerState::Refused(why.clone());
+                peer.state = PeerState::Refused;
+                peer.refusal = Some((from.incarnation, why.clone()));
             }
             out.push(Effect::HangUp { name: name.clone(), why });
             return;
         }
-        if !self.registry.contains_key(name) {
-            let address = self.peers.get(name).map(|peer| peer.given.clone()).unwrap_or_default();
-            let (store, incarnation) = (from.store, Some(from.incarnation));
-            let sequence = from.sequence;
-            self.register(Registration { name: name.clone(), store, incarnation, sequence, address }, out);
-        }
-        self.raise_sequence(name, from.sequence);
+        self.enroll(name, from, out);
+        self.raise_sequence(name, from.store, from.sequence);
         let reported = welcome.unconfirmed.iter().map(|report| report.xid.txn).max();
         for report in welcome.unconfirmed {
             self.on_unconfirmed(name, report, out);
         }
         let Some(peer) = self.peers.get_mut(name) else { return };
+        peer.refusal = None;
         peer.greeted = true;
         peer.asked_for_rest = false;
         peer.listed |= welcome.complete;
         peer.reported = peer.reported.max(reported);
-        self.guards.remove(name);
+        if peer.listed {
+            self.guards.remove(name);
+        }
+        let Some(peer) = self.peers.get_mut(name) else { return };
         if first {
             peer.state = PeerState::Writing(who);
             self.on_welcome_written(name, out);
@@ -98,21 +100,21 @@ impl Coordinator {
     fn resume_at(&mut self, txn: TxnId, name: &Name, out: &mut Effects) {
         let Some(transaction) = self.live.get(&txn) else { return };
         let Some(branch) = transaction.branches.get(name) else { return };
-        let now = self.peers.get(name).and_then(Peer::ready).map(|who| who.incarnation);
-        let restarted = branch.incarnation().is_some() && branch.incarnation() != now;
+        let now = self.peers.get(name).and_then(Peer::ready);
+        let replaced = branch.sent_to.is_some() && branch.sent_to.as_ref() != now;
         match transaction.phase {
+            Phase::Active if replaced => self.fail(txn, restarted(name), out),
             Phase::Gathering => self.gather(txn, out),
             // What it read is no longer locked: another transaction may have changed it.
-            Phase::Preparing | Phase::Releasing if branch.state == BranchState::ReadOnly && restarted => {
-                let why = format!("'{name}' was restarted and lost its locks");
-                self.fail(txn, Reason::new(ReasonKind::Lost, why), out);
+            Phase::Preparing | Phase::Releasing if branch.state == BranchState::ReadOnly && replaced => {
+                self.fail(txn, restarted(name), out);
             }
             Phase::Releasing | Phase::Committing | Phase::Asking => self.repeat_to(txn, name, out),
-            Phase::Preparing | Phase::Deciding | Phase::OnePhase | Phase::Recording | Phase::Ended => {}
+            Phase::Active | Phase::Preparing | Phase::Deciding | Phase::OnePhase | Phase::Recording | Phase::Ended => {}
         }
     }
 
-    pub(super) fn why_refused(&self, name: &Name, from: &Identity) -> Option<String> {
+    fn why_refused(&self, name: &Name, from: &Identity, remembers: bool) -> Option<String> {
         if from.name != *name {
             return Some(format!("dialled '{name}', '{}' answered: check the address", from.name));
         }
@@ -120,11 +122,48 @@ impl Coordinator {
         if known.store != from.store {
             return Some(format!(
                 "participant '{name}' has another store than the one registered ({} instead of {}): what it prepared is \
-                 missing; start it on its own data folder",
-                from.store.0, known.store.0
+                 missing; start it on its own data folder; {}",
+                from.store.0,
+                known.store.0,
+                way_out(name)
             ));
         }
-        (from.sequence < known.sequence).then(|| older_store(name, from.sequence, known.sequence))
+        if from.sequence < known.sequence {
+            return Some(older_store(name, from.sequence, known.sequence));
+        }
+        let forgotten = known.incarnation.filter(|_| !remembers)?;
+        Some(format!(
+            "store {} of participant '{name}' does not remember its start {:016x} up to sequence {}: it is a copy, or \
+             went back in time, and what it prepared since is missing; start it on its newest data folder; {}",
+            from.store.0,
+            forgotten.0,
+            known.sequence,
+            way_out(name)
+        ))
+    }
+
+    /// Stops if a participant knows our name by another log, and is one of ours: presumed abort out of this log would
+    /// be told to branches that only that log can end.
+    fn on_other_log(&mut self, name: &Name, from: &Identity, known: LogId, out: &mut Effects) {
+        let stranger = self.registry.get(name).is_some_and(|(registered, _)| registered.store != from.store);
+        if from.name != *name || stranger || known == self.log {
+            let why = format!(
+                "'{}' answered, and knows this coordinator's name by another log: check the address",
+                from.name
+            );
+            out.push(Effect::HangUp { name: name.clone(), why });
+            return;
+        }
+        let own = &self.config.name;
+        self.stop(
+            out,
+            format!(
+                "participant '{name}' knows coordinator '{own}' by log {}, this one is log {}: the log was wiped or \
+                 replaced, or two coordinators share a name. It still holds branches that only log {} can end: start \
+                 the coordinator on the data folder with that log, or give this one a name of its own with --name",
+                known.0, self.log.0, known.0
+            ),
+        );
     }
 
     /// Whether somebody has seen what this log does not have.
@@ -132,19 +171,19 @@ impl Coordinator {
         self.decisions_of(seen.epoch, seen.nonce).is_none_or(|decisions| seen.decisions > decisions)
     }
 
-    pub(super) fn on_refused(&mut self, name: &Name, refusal: &Refusal, out: &mut Effects) {
+    pub(super) fn on_refused(&mut self, name: &Name, from: &Identity, refusal: &Refusal, out: &mut Effects) {
         match refusal {
             Refusal::Fenced(seen) | Refusal::ForeignNonce(seen) if self.is_beyond(*seen) => {
                 self.stop_replaced(name, *seen, out);
             }
+            Refusal::OtherLog(known) => self.on_other_log(name, from, *known, out),
             // Fenced by this very log: it was said to an earlier start of it.
             Refusal::Fenced(_)
             | Refusal::ForeignNonce(_)
             | Refusal::HelloFirst
             | Refusal::WrongAddressee
             | Refusal::OtherContent
-            | Refusal::BelowMark
-            | Refusal::OtherLog(_) => {
+            | Refusal::BelowMark => {
                 out.push(Effect::HangUp { name: name.clone(), why: format!("it refused an order: {refusal:?}") });
             }
         }

@@ -8,8 +8,9 @@ use handfast_common::limits;
 use handfast_common::messages::{Order, Stamp, ToParticipant};
 
 use super::history::History;
-use super::inquiry::GuardState;
-use super::peers::Peer;
+use super::inquiry::Wait;
+use super::operator::Removal;
+use super::peers::{Peer, Registering};
 use super::record::{Record, Registration};
 use super::table::{self, Event, Phase};
 use super::transaction::Transaction;
@@ -95,6 +96,8 @@ pub(super) enum Awaited {
     Decision(TxnId, u64),
     Outcome(TxnId),
     Registration(Name),
+    Removal(Box<Removal>, ReplyTo),
+    Release(Name, ReplyTo),
 }
 
 /// The coordinator's machine.
@@ -127,6 +130,8 @@ pub struct Coordinator {
     pub(super) live: BTreeMap<TxnId, Transaction>,
     /// How many of them are undecided: slots taken.
     pub(super) undecided: usize,
+    /// How many of them are interactive and open.
+    pub(super) open: usize,
     /// Live and ended transactions by key.
     pub(super) keys: BTreeMap<Key, TxnId>,
     /// Outcomes of ended ones, and the floor below which they are forgotten.
@@ -137,10 +142,13 @@ pub struct Coordinator {
     /// Participants that ever registered, with the number of the record that says so.
     pub(super) registry: BTreeMap<Name, (Registration, RecordNumber)>,
     pub(super) peers: BTreeMap<Name, Peer>,
-    pub(super) guards: BTreeMap<Name, GuardState>,
+    /// Whom inquiries about earlier starts wait for, in this epoch.
+    pub(super) guards: BTreeMap<Name, Wait>,
     pub(super) silence_armed: bool,
-    /// Registrations that are not on disk yet, with who waits for an answer.
-    pub(super) registering: BTreeMap<Name, Vec<ReplyTo>>,
+    /// Registrations that are not on disk yet.
+    pub(super) registering: BTreeMap<Name, Registering>,
+    /// Participants that an operator took out of the registry, in that order; kept for ever.
+    pub(super) removed: Vec<Removal>,
 }
 
 pub(super) type Effects = Vec<Effect>;
@@ -163,11 +171,11 @@ impl Coordinator {
             Input::ParticipantRegistered { reply, register } => {
                 self.on_participant_registered(reply, register, &mut out);
             }
-            Input::BeginRequested { .. }
-            | Input::CommitRequested { .. }
-            | Input::RollbackRequested { .. }
-            | Input::BranchEnlisted { .. }
-            | Input::RegistryOrdered { .. } => {}
+            Input::BeginRequested { reply, begin } => self.on_begin_requested(reply, &begin, &mut out),
+            Input::CommitRequested { reply, commit } => self.on_commit_requested(reply, commit, &mut out),
+            Input::RollbackRequested { reply, xid } => self.on_rollback_requested(reply, xid, &mut out),
+            Input::BranchEnlisted { reply, enlist } => self.on_branch_enlisted(reply, &enlist, &mut out),
+            Input::RegistryOrdered { reply, order } => self.on_registry_ordered(reply, order, &mut out),
             Input::AddressGiven { name, address } => self.on_address_given(name, address, &mut out),
             Input::DecisionInquired { reply, inquiry } => self.on_decision_inquired(reply, &inquiry, &mut out),
             Input::PeerConnected { name } => self.on_peer_connected(name, &mut out),
@@ -208,7 +216,9 @@ impl Coordinator {
                     self.on_decision_forced(txn, out);
                 }
                 Awaited::Outcome(txn) => self.on_outcome_forced(txn, out),
-                Awaited::Registration(name) => self.on_registration_forced(&name, out),
+                Awaited::Registration(name) => self.on_registration_forced(&name, number, out),
+                Awaited::Removal(removal, reply) => self.on_removal_forced(*removal, reply, out),
+                Awaited::Release(name, reply) => self.on_release_forced(name, reply, out),
             }
             debug_assert!(number <= self.last_number, "the log confirmed a record it was never given");
         }
@@ -231,8 +241,9 @@ impl Coordinator {
         match timer {
             Timer::Prepare(txn) => self.on_prepare_timeout(txn, out),
             Timer::Resend(txn) => self.on_resend(txn, out),
-            Timer::Guard(name) => self.on_guard_over(&name),
-            Timer::Idle(_) | Timer::Total(_) => {}
+            Timer::Guard(name) => self.on_guard_over(&name, out),
+            Timer::Idle(txn) => self.on_idle(txn, out),
+            Timer::Total(txn) => self.on_total(txn, out),
             Timer::Silence => self.on_silence(out),
             Timer::Retention => self.on_retention(out),
         }
@@ -248,6 +259,7 @@ impl Coordinator {
             Ok(phase) => {
                 self.undecided -= usize::from(transaction.phase.is_undecided());
                 self.undecided += usize::from(phase.is_undecided());
+                self.open -= usize::from(transaction.phase == Phase::Active);
                 transaction.phase = phase;
                 transaction.attempts = 0;
                 transaction.since_ms = self.now_ms;
@@ -287,6 +299,20 @@ impl Coordinator {
         Xid { log: self.log, txn, nonce: self.nonce }
     }
 
+    /// Somebody has told of this age: ours go on above it. From whoever counts faster, or its transactions would always
+    /// be the older ones.
+    pub(super) fn hear_clock(&mut self, clock: Age) {
+        self.clock = self.clock.max(clock);
+    }
+
+    /// The age of a transaction that begins now; `kept` is that of an earlier attempt.
+    pub(super) fn draw_age(&mut self, kept: Option<Age>, clock: Age) -> Age {
+        self.hear_clock(clock);
+        // A client may have sent any age: it must not stop the counter with an overflow.
+        self.clock = Age(self.clock.0.saturating_add(1)).max(kept.unwrap_or_default());
+        kept.unwrap_or(self.clock)
+    }
+
     /// The next transaction id of this epoch.
     pub(super) fn draw_txn(&mut self) -> TxnId {
         self.sequence += 1;
@@ -311,7 +337,9 @@ impl Coordinator {
 
     /// Starts the next repetition timer of a transaction: 100 ms, doubling, at most 1 s.
     pub(super) fn arm_resend(&self, txn: TxnId, out: &mut Effects) {
-        if let Some(transaction) = self.live.get(&txn) {
+        if let Some(transaction) = self.live.get(&txn)
+            && !transaction.is_at_rest()
+        {
             let after = (limits::RETRY_FIRST * 2u32.saturating_pow(transaction.attempts)).min(limits::RETRY_CAP);
             out.push(Effect::SetTimer { timer: Timer::Resend(txn), after, jitter: true });
         }

@@ -18,11 +18,14 @@ impl Coordinator {
     /// all, or aborted. Of older epochs only what the log says Commit to can still commit, and that is live.
     pub(super) fn mark(&self) -> Mark {
         let mut except = Vec::new();
-        for (txn, transaction) in &self.live {
+        // One that only waits for a participant that was removed has ended everywhere else.
+        let pending = self.live.iter().filter(|(_, transaction)| !transaction.is_at_rest());
+        for (txn, transaction) in pending {
             let overdue = transaction.attempts >= OVERDUE;
             let may_be_stepped_over = match transaction.phase {
                 Phase::Committing | Phase::Asking => overdue,
-                Phase::Gathering
+                Phase::Active
+                | Phase::Gathering
                 | Phase::Preparing
                 | Phase::Releasing
                 | Phase::Deciding

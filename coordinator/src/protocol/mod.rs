@@ -9,12 +9,15 @@
 
 #![deny(clippy::unwrap_used)]
 
+mod enlist;
 mod hello;
 mod history;
 mod inquiry;
+mod interactive;
 mod machine;
 mod mark;
 mod one_phase;
+mod operator;
 mod peers;
 mod phase_two;
 mod record;
@@ -242,6 +245,11 @@ pub enum Effect {
         /// Why, for the log line.
         why: String,
     },
+    /// Drop the connection and dial no more: an operator took it out of the registry.
+    Forget {
+        /// Whom.
+        name: Name,
+    },
     /// Stop the process with exit code 9: going on would break a promise.
     Stop {
         /// One line: what, why, what to do.
@@ -256,7 +264,7 @@ pub enum Timer {
     Prepare(TxnId),
     /// Time to repeat what has not been acknowledged.
     Resend(TxnId),
-    /// A participant that can't be reached has been waited for long enough.
+    /// A participant that an inquiry needs has been waited for long enough.
     Guard(Name),
     /// An interactive transaction has been without work for long enough.
     Idle(TxnId),

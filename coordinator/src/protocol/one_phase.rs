@@ -4,7 +4,7 @@
 //! it tells, and asking fences: what had not reached its log by then never will.
 
 use handfast_common::ids::{Name, TxnId, Xid};
-use handfast_common::messages::{Addressee, Micros, OnePhase, OnePhaseResult, Order, Task, Unconfirmed};
+use handfast_common::messages::{Addressee, Identity, OnePhase, OnePhaseResult, Order, Task, Unconfirmed};
 use handfast_common::outcome::{BranchReads, Outcome, Payload, Reason, ReasonKind};
 
 use super::Coordinator;
@@ -27,7 +27,7 @@ impl Coordinator {
             wait: transaction.wait,
             key: transaction.key,
             hash: transaction.hash,
-            task: Task::Carried(branch.work.take().unwrap_or_default()),
+            task: branch.task.take().unwrap_or_else(|| Task::Carried(Payload::default())),
         });
         self.send(&name, order, out);
     }
@@ -40,10 +40,12 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn on_one_phase_ended(&mut self, name: &Name, xid: Xid, result: OnePhaseResult, out: &mut Effects) {
+    pub(super) fn on_one_phase_ended(&mut self, from: &Identity, xid: Xid, result: OnePhaseResult, out: &mut Effects) {
+        let name = &from.name;
         let asked = self.live.get(&xid.txn).is_some_and(|transaction| {
             transaction.xid == xid
-                && transaction.branches.contains_key(name)
+                // What another store under this name says is about nothing that was asked.
+                && transaction.branches.get(name).is_some_and(|branch| branch.bound_to() == Some(from.store))
                 && next(Some(transaction.phase), Event::OnePhaseCommitted).is_ok()
         });
         if !asked {
@@ -140,21 +142,11 @@ impl Coordinator {
             Ok(phase) => phase,
             Err(illegal) => return self.stop(out, format!("transaction {txn}: {illegal}")),
         };
-        let mut branch = Branch::waiting(Payload::default());
-        branch.state = BranchState::Acknowledged;
-        branch.reads = report.reads;
+        let branches = [(name.clone(), Branch::past(BranchState::Acknowledged, report.reads))].into();
         let transaction = Transaction {
-            xid: report.xid,
-            key: report.key,
-            hash: report.hash,
             age: self.clock,
-            phase,
-            wait: Micros(0),
-            branches: [(name.clone(), branch)].into(),
-            waiters: Vec::new(),
-            records: Vec::new(),
-            attempts: 0,
             since_ms: self.now_ms,
+            ..Transaction::new(report.xid, report.key, report.hash, phase, branches)
         };
         self.live.insert(txn, transaction);
         self.keys.entry(report.key).or_insert(txn);

@@ -1,6 +1,6 @@
 //! Participants: the registry, their connections, and what they say.
 
-use handfast_common::ids::{Name, TxnId};
+use handfast_common::ids::{Incarnation, Name, RecordNumber, TxnId};
 use handfast_common::messages::{Addressee, Answer, FromParticipant, Identity, Register, Registered};
 use handfast_common::outcome::{Reason, ReasonKind};
 
@@ -14,6 +14,8 @@ use super::{Coordinator, Effect, ReplyTo};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Peer {
     pub(super) state: PeerState,
+    /// Which start of it was refused last, and why, until one is accepted.
+    pub(super) refusal: Option<(Incarnation, String)>,
     /// Where an operator said it is; empty if nobody did.
     pub(super) given: String,
     /// Whether it has answered Hello in this epoch, on whatever connection.
@@ -41,14 +43,15 @@ pub(super) enum PeerState {
     Writing(Addressee),
     /// Work may be sent to it.
     Ready(Addressee),
-    /// It is not whom the registry knows; the reason.
-    Refused(String),
+    /// It is not whom the registry knows.
+    Refused,
 }
 
 impl Default for Peer {
     fn default() -> Self {
         Self {
             state: PeerState::Disconnected,
+            refusal: None,
             given: String::new(),
             greeted: false,
             listed: false,
@@ -65,34 +68,48 @@ impl Peer {
     pub(super) fn ready(&self) -> Option<&Addressee> {
         match &self.state {
             PeerState::Ready(who) => Some(who),
-            PeerState::Disconnected | PeerState::Greeting | PeerState::Writing(_) | PeerState::Refused(_) => None,
+            PeerState::Disconnected | PeerState::Greeting | PeerState::Writing(_) | PeerState::Refused => None,
         }
     }
+}
+
+/// A registration that is on its way to disk.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Registering {
+    /// The record that it must reach; one that comes before it is not enough.
+    upto: RecordNumber,
+    /// Who waits for an answer.
+    waiting: Vec<ReplyTo>,
 }
 
 impl Coordinator {
     pub(super) fn on_participant_registered(&mut self, reply: ReplyTo, register: Register, out: &mut Effects) {
         let Identity { name, store, incarnation, sequence, clock } = register.from;
-        self.clock = self.clock.max(clock);
+        self.hear_clock(clock);
         let other_store = self.registry.get(&name).is_some_and(|(known, _)| known.store != store);
         if let Some(seen) = register.seen.filter(|seen| !other_store && self.is_beyond(*seen)) {
             return self.stop_replaced(&name, seen, out);
         }
         let Some((known, _)) = self.registry.get(&name) else {
-            let registration =
-                Registration { name: name.clone(), store, incarnation: None, sequence, address: register.address };
+            let (incarnation, address) = (Some(incarnation), register.address);
+            let registration = Registration { name: name.clone(), store, incarnation, sequence, address };
             if self.peers.get(&name).is_none_or(|peer| peer.given.is_empty()) {
                 out.push(Effect::Dial { name: name.clone(), address: registration.address.clone() });
             }
-            self.register(registration, out);
-            self.registering.entry(name).or_default().push(reply);
+            self.peers.entry(name.clone()).or_default();
+            self.force_registration(registration, out);
+            if let Some(registering) = self.registering.get_mut(&name) {
+                registering.waiting.push(reply);
+            }
             return;
         };
         if known.store != store {
             let why = format!(
                 "participant '{name}' is registered with store {}, this one is {}: start it on its own data folder, or \
-                 under a name of its own",
-                known.store.0, store.0
+                 under a name of its own; {}",
+                known.store.0,
+                store.0,
+                way_out(&name)
             );
             out.push(Effect::ReplyRegistered { to: reply, answer: Registered::Refused(why) });
             return;
@@ -105,6 +122,12 @@ impl Coordinator {
             out.push(Effect::ReplyRegistered { to: reply, answer: Registered::Refused(why) });
             return;
         }
+        // Nor what has been found out at the other door.
+        let refusal = self.peers.get(&name).and_then(|peer| peer.refusal.as_ref());
+        if let Some((_, why)) = refusal.filter(|(refused, _)| *refused == incarnation) {
+            out.push(Effect::ReplyRegistered { to: reply, answer: Registered::Refused(why.clone()) });
+            return;
+        }
         // An address given by hand stands, whatever the participant believes of itself.
         let by_hand = self.peers.get(&name).is_some_and(|peer| !peer.given.is_empty());
         if known.address != register.address && !by_hand {
@@ -115,7 +138,7 @@ impl Coordinator {
             self.rewrite_registration(&name, out);
         }
         match self.registering.get_mut(&name) {
-            Some(waiting) => waiting.push(reply),
+            Some(registering) => registering.waiting.push(reply),
             None => out.push(Effect::ReplyRegistered { to: reply, answer: Registered::Welcome(self.stamp(&name)) }),
         }
     }
@@ -125,14 +148,35 @@ impl Coordinator {
         out.push(Effect::Dial { name, address });
     }
 
-    /// Forces a new entry of the registry: before the first Prepare to it, or a wiped store could come back unnoticed.
-    pub(super) fn register(&mut self, registration: Registration, out: &mut Effects) {
+    /// The start of a participant that has welcomed us is in the registry, on disk, before the first Prepare to it: or a
+    /// wiped or older store could come back unnoticed.
+    pub(super) fn enroll(&mut self, name: &Name, from: &Identity, out: &mut Effects) {
+        let registration = match self.registry.get(name) {
+            Some((known, _)) if known.incarnation == Some(from.incarnation) => return,
+            Some((known, _)) => Registration {
+                incarnation: Some(from.incarnation),
+                sequence: known.sequence.max(from.sequence),
+                ..known.clone()
+            },
+            None => Registration {
+                name: name.clone(),
+                store: from.store,
+                incarnation: Some(from.incarnation),
+                sequence: from.sequence,
+                address: self.peers.get(name).map(|peer| peer.given.clone()).unwrap_or_default(),
+            },
+        };
+        self.force_registration(registration, out);
+    }
+
+    /// Writes an entry of the registry, in the place of an older one, and waits for it to be on disk.
+    fn force_registration(&mut self, registration: Registration, out: &mut Effects) {
         let name = registration.name.clone();
+        let erase = self.registry.get(&name).map(|(_, old)| *old).into_iter().collect();
         let record = Record::Participant(registration.clone());
-        let number = self.append(record, Vec::new(), Some(Awaited::Registration(name.clone())), true, out);
-        self.registering.insert(name.clone(), Vec::new());
-        self.peers.entry(name.clone()).or_default();
-        self.registry.insert(name, (registration, number));
+        let upto = self.append(record, erase, Some(Awaited::Registration(name.clone())), true, out);
+        self.registry.insert(name.clone(), (registration, upto));
+        self.registering.entry(name).or_insert(Registering { upto, waiting: Vec::new() }).upto = upto;
     }
 
     /// Replaces the record of a registration by its present state, lazily.
@@ -144,8 +188,12 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn on_registration_forced(&mut self, name: &Name, out: &mut Effects) {
-        for to in self.registering.remove(name).unwrap_or_default() {
+    pub(super) fn on_registration_forced(&mut self, name: &Name, number: RecordNumber, out: &mut Effects) {
+        if self.registering.get(name).is_none_or(|registering| registering.upto != number) {
+            return;
+        }
+        let waiting = self.registering.remove(name).map(|registering| registering.waiting).unwrap_or_default();
+        for to in waiting {
             out.push(Effect::ReplyRegistered { to, answer: Registered::Welcome(self.stamp(name)) });
         }
         self.on_welcome_written(name, out);
@@ -171,7 +219,9 @@ impl Coordinator {
                     self.fail(txn, Reason::new(ReasonKind::Unreachable, why), out);
                 }
                 Phase::OnePhase => self.lose_one_phase(txn, out),
-                Phase::Gathering
+                // An open one goes on over the next connection, if its participant is the same start then.
+                Phase::Active
+                | Phase::Gathering
                 | Phase::Preparing
                 | Phase::Releasing
                 | Phase::Deciding
@@ -188,28 +238,28 @@ impl Coordinator {
         let Some(peer) = self.peers.get_mut(name) else { return };
         peer.heard = true;
         peer.silent = false;
-        self.clock = self.clock.max(from.clock);
+        let ready = peer.ready().cloned();
+        self.hear_clock(from.clock);
         if let Answer::Welcome(welcome) = answer {
             self.on_welcome(name, &from, welcome, out);
             return;
         }
         if let Answer::Refused(refusal) = answer {
-            self.on_refused(name, &refusal, out);
+            self.on_refused(name, &from, &refusal, out);
             return;
         }
-        let same = peer
-            .ready()
+        let same = ready
             .is_some_and(|who| who.name == from.name && who.store == from.store && who.incarnation == from.incarnation);
         if !same {
             out.push(Effect::HangUp { name: name.clone(), why: "an answer from another start of it".into() });
             return;
         }
-        self.raise_sequence(name, from.sequence);
+        self.raise_sequence(name, from.store, from.sequence);
         match answer {
             Answer::Voted { xid, vote } => self.on_voted(name, &from, xid, vote, out),
             Answer::Released { xid, held } => self.on_released(name, &from, xid, held, out),
             Answer::Acknowledged { xid } => self.on_acknowledged(name, &from, xid, out),
-            Answer::OnePhaseEnded { xid, result } => self.on_one_phase_ended(name, xid, result, out),
+            Answer::OnePhaseEnded { xid, result } => self.on_one_phase_ended(&from, xid, result, out),
             Answer::Received | Answer::Welcome(_) | Answer::Refused(_) => {}
         }
     }
@@ -227,6 +277,12 @@ impl Coordinator {
 pub(super) fn older_store(name: &Name, is: u64, known: u64) -> String {
     format!(
         "the store of participant '{name}' is older than what it acknowledged (sequence {is} instead of {known} or \
-         more): an old copy? Start it on its newest data folder"
+         more): an old copy? Start it on its newest data folder; {}",
+        way_out(name)
     )
+}
+
+/// What to do when a participant's store is lost. Only an operator can say that it is.
+pub(super) fn way_out(name: &Name) -> String {
+    format!("if that is gone for good: handfast registry remove {name} --reason TEXT")
 }

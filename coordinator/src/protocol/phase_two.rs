@@ -24,8 +24,9 @@ impl Coordinator {
         let Some(transaction) = self.live.get(&txn) else { return };
         let Some(branch) = transaction.branches.get(name) else { return };
         let Some(to) = self.peers.get(name).and_then(Peer::ready).cloned() else { return };
-        // A Commit belongs to the store that voted; another one under the same name has nothing to commit.
-        if branch.store.is_some_and(|store| store != to.store) {
+        // A Commit belongs to the store that voted, a question to the one that was asked; another one under the same
+        // name has nothing to commit, and nothing to say.
+        if branch.bound_to().is_some_and(|store| store != to.store) {
             return;
         }
         let xid = transaction.xid;
@@ -34,7 +35,8 @@ impl Coordinator {
             (Phase::Committing, BranchState::Yes) => Order::Decide { to, xid, decision: Decision::Commit },
             (Phase::Asking, BranchState::Asked) => Order::AskOnePhase { to, xid },
             (
-                Phase::Gathering
+                Phase::Active
+                | Phase::Gathering
                 | Phase::Preparing
                 | Phase::Releasing
                 | Phase::Deciding
@@ -57,7 +59,8 @@ impl Coordinator {
                 self.repeat(txn, out);
                 self.arm_resend(txn, out);
             }
-            Phase::Gathering
+            Phase::Active
+            | Phase::Gathering
             | Phase::Preparing
             | Phase::Releasing
             | Phase::Deciding
@@ -81,7 +84,8 @@ impl Coordinator {
         }
         branch.state = BranchState::Acknowledged;
         branch.sequence = from.sequence;
-        if transaction.any(BranchState::Yes) {
+        // Whoever was removed never acknowledges: such a Commit stays listed for ever.
+        if transaction.any(BranchState::Yes) || transaction.any(BranchState::Removed) {
             return;
         }
         let acknowledged = transaction

@@ -77,8 +77,8 @@ pub struct Registration {
     pub name: Name,
     /// Its store; another store under this name is refused.
     pub store: StoreId,
-    /// The last start of it that was greeted: a store that does not remember it is a copy. Forced before the first
-    /// Prepare to that start.
+    /// The last start of it that was greeted, at first the one that registered: a store that does not remember it is a
+    /// copy. Forced before the first Prepare to that start.
     pub incarnation: Option<Incarnation>,
     /// The highest store sequence heard of when this was written; a lower one later is a store gone back in time.
     pub sequence: u64,

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use handfast_common::ids::{Age, Epoch, LogId, Nonce, RecordNumber, TxnId, Xid};
-use handfast_common::messages::Micros;
-use handfast_common::outcome::{Outcome, Payload};
+use handfast_common::ids::{Age, Epoch, LogId, Name, Nonce, RecordNumber, StoreId, TxnId, Xid};
+use handfast_common::outcome::Outcome;
 
 use super::history::{Ended, History};
 use super::machine::{Awaited, Config, Coordinator, Effects, Start};
-use super::record::{Commit, Numbered, OnePhaseOutcome, Record};
+use super::operator::Removal;
+use super::record::{Commit, Numbered, OnePhaseOutcome, OperatorAct, Record, Registration};
 use super::table::{Event, Phase, next};
 use super::transaction::{Branch, BranchState, Transaction};
 use super::{Effect, peers::Peer};
@@ -70,6 +70,7 @@ impl Coordinator {
             awaited: BTreeMap::new(),
             live: BTreeMap::new(),
             undecided: 0,
+            open: 0,
             keys: BTreeMap::new(),
             history: History::default(),
             ticks: VecDeque::new(),
@@ -78,6 +79,7 @@ impl Coordinator {
             guards: BTreeMap::new(),
             silence_armed: false,
             registering: BTreeMap::new(),
+            removed: Vec::new(),
         }
     }
 
@@ -97,10 +99,18 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Whoever voted was registered before, on disk. Without the registration a Commit would never be told to it.
+    /// Whoever voted was registered before, on disk, or an operator has removed it since. Without the registration a
+    /// Commit would never be told to it.
     fn check_registered(&self) -> Result<(), RecoveryError> {
         for transaction in self.live.values() {
-            if let Some(name) = transaction.branches.keys().find(|name| !self.registry.contains_key(*name)) {
+            let unknown = transaction.branches.iter().find(|(name, branch)| {
+                let is_it = |known: &Registration| {
+                    known.name == **name && branch.store.is_none_or(|store| store == known.store)
+                };
+                let registered = self.registry.get(*name).is_some_and(|(known, _)| is_it(known));
+                !registered && !self.removed.iter().any(|removal| is_it(&removal.registration))
+            });
+            if let Some((name, _)) = unknown {
                 let number = transaction.records.first().copied().unwrap_or_default();
                 let why = format!("participant '{name}' has no record of its registration");
                 return Err(RecoveryError { number, kind: "Commit", why });
@@ -136,7 +146,19 @@ impl Coordinator {
                     None => Ok(()),
                 }
             }
-            Record::Operator { .. } => Ok(()),
+            Record::Operator { act: OperatorAct::Removed(registration), reason } => {
+                if let Some((known, _)) = self.registry.get(&registration.name) {
+                    return Err(format!(
+                        "participant '{}' was removed and is registered by an older record",
+                        known.name
+                    ));
+                }
+                self.leave_to_nobody(&registration.name, registration.store);
+                self.removed.push(Removal { registration, reason });
+                Ok(())
+            }
+            // It held for that start only.
+            Record::Operator { act: OperatorAct::Released { .. }, reason: _ } => Ok(()),
             Record::Tick { number: tick, upto } => {
                 let grows = self.ticks.back().is_none_or(|(last, _, _)| *last < tick);
                 self.ticks.push_back((tick, upto, number));
@@ -189,30 +211,17 @@ impl Coordinator {
         self.decisions = commit.decision;
         let mut branches: BTreeMap<_, _> = BTreeMap::new();
         for branch in commit.branches {
-            self.raise_sequence(&branch.participant, branch.sequence);
+            self.raise_sequence(&branch.participant, branch.store, branch.sequence);
             branches.insert(branch.participant, Branch::prepared(branch.store, branch.sequence));
         }
         for reads in commit.reads {
-            let branch = branches.entry(reads.participant).or_insert_with(|| {
-                let mut branch = Branch::waiting(Payload::default());
-                branch.state = BranchState::Released;
-                branch
-            });
-            branch.reads = reads.reads;
+            match branches.get_mut(&reads.participant) {
+                Some(branch) => branch.reads = reads.reads,
+                None => drop(branches.insert(reads.participant, Branch::past(BranchState::Released, reads.reads))),
+            }
         }
-        let transaction = Transaction {
-            xid,
-            key: commit.key,
-            hash: commit.hash,
-            age: Age(0),
-            phase,
-            wait: Micros(0),
-            branches,
-            waiters: Vec::new(),
-            records: vec![number],
-            attempts: 0,
-            since_ms: 0,
-        };
+        let transaction =
+            Transaction { records: vec![number], ..Transaction::new(xid, commit.key, commit.hash, phase, branches) };
         self.take_key(&transaction)?;
         self.live.insert(xid.txn, transaction);
         Ok(())
@@ -229,9 +238,12 @@ impl Coordinator {
         {
             return Err(format!("transaction {txn}: {} acknowledgements for its branches", acknowledged.len()));
         }
-        let raises: Vec<_> = updating.map(|(name, _)| name.clone()).zip(acknowledged.iter().copied()).collect();
-        for (name, sequence) in raises {
-            self.raise_sequence(&name, sequence);
+        let raises: Vec<_> = updating
+            .zip(acknowledged.iter().copied())
+            .filter_map(|((name, branch), sequence)| Some((name.clone(), branch.store?, sequence)))
+            .collect();
+        for (name, store, sequence) in raises {
+            self.raise_sequence(&name, store, sequence);
         }
         transaction.records.push(number);
         self.file_replayed(transaction);
@@ -243,22 +255,10 @@ impl Coordinator {
         self.check_xid(xid)?;
         let phase = next(self.phase_of(xid.txn), Event::FoundOutcome)
             .map_err(|illegal| format!("transaction {}: {illegal}", xid.txn))?;
-        let mut branch = Branch::waiting(Payload::default());
-        branch.state = BranchState::Acknowledged;
-        branch.reads = outcome.reads.reads;
-        let transaction = Transaction {
-            xid,
-            key: outcome.key,
-            hash: outcome.hash,
-            age: Age(0),
-            phase,
-            wait: Micros(0),
-            branches: [(outcome.reads.participant, branch)].into(),
-            waiters: Vec::new(),
-            records: vec![number],
-            attempts: 0,
-            since_ms: 0,
-        };
+        let branch = Branch::past(BranchState::Acknowledged, outcome.reads.reads);
+        let branches = [(outcome.reads.participant, branch)].into();
+        let transaction =
+            Transaction { records: vec![number], ..Transaction::new(xid, outcome.key, outcome.hash, phase, branches) };
         // A key may have been done by a participant alone, for a start that lost the record of it, and then have come
         // again under another ticket before that was reported. The participant did it once; both records say so.
         self.keys.entry(transaction.key).or_insert(xid.txn);
@@ -290,9 +290,11 @@ impl Coordinator {
         self.history.insert(transaction.xid.txn, ended);
     }
 
-    /// The store of `name` must never be seen before this sequence again.
-    pub(super) fn raise_sequence(&mut self, name: &handfast_common::ids::Name, sequence: u64) {
-        if let Some((registration, _)) = self.registry.get_mut(name) {
+    /// The store of `name` must never be seen before this sequence again. What an older store under that name has said
+    /// does not count for the one that is registered now.
+    pub(super) fn raise_sequence(&mut self, name: &Name, store: StoreId, sequence: u64) {
+        let known = self.registry.get_mut(name).filter(|(registration, _)| registration.store == store);
+        if let Some((registration, _)) = known {
             registration.sequence = registration.sequence.max(sequence);
         }
     }

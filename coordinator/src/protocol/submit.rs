@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use handfast_common::ids::{Age, ContentHash, Key, Name, Ticket, TxnId};
+use handfast_common::ids::{ContentHash, Key, Name, Ticket, TxnId};
 use handfast_common::messages::{AskOutcome, Micros, Rejection, Submit, Told};
 use handfast_common::outcome::{Outcome, Reason, ReasonKind};
 
 use super::history::Ended;
+use super::inquiry::About;
 use super::machine::Effects;
 use super::table::{Event, Phase, next};
 use super::transaction::{Branch, Transaction};
@@ -19,7 +20,7 @@ const MAX_WAITERS: usize = 16;
 const MAX_KNOWN_SHOWN: usize = 8;
 
 /// What a ticket says about a key that is not known.
-enum Standing {
+pub(super) enum Standing {
     /// Of another log, or so old that its outcome may have been trimmed.
     Forgotten,
     /// Of an earlier start of this coordinator.
@@ -36,6 +37,7 @@ impl Coordinator {
         hash: ContentHash,
         out: &mut Effects,
     ) {
+        self.hear_clock(request.clock);
         if let Some(told) = self.answer_known(request.key, Some(hash), Some(reply)) {
             out.extend(told.map(|told| Effect::Reply { to: reply, told }));
             return;
@@ -44,7 +46,7 @@ impl Coordinator {
             Standing::Forgotten => self.told(None, Outcome::Forgotten),
             Standing::OlderEpoch => {
                 let names: Vec<Name> = request.branches.iter().map(|branch| branch.participant.clone()).collect();
-                self.answer_older(&names, out)
+                self.answer_older(&names, About::Key(request.key), out)
             }
             Standing::Present => match self.admit(&request) {
                 Err(rejection) => Told::Rejected(rejection),
@@ -58,13 +60,16 @@ impl Coordinator {
     }
 
     pub(super) fn on_outcome_asked(&mut self, reply: ReplyTo, question: &AskOutcome, out: &mut Effects) {
+        if question.ticket.is_some() {
+            self.fence_open(question.key, out);
+        }
         let known = self.answer_known(question.key, None, None).flatten();
         let told = match (known, &question.ticket) {
             (Some(told), _) => told,
             (None, None) => self.told(None, Outcome::NotFound),
             (None, Some(ticket)) => match self.standing_of(ticket) {
                 Standing::Forgotten => self.told(None, Outcome::Forgotten),
-                Standing::OlderEpoch => self.answer_older(&question.participants, out),
+                Standing::OlderEpoch => self.answer_older(&question.participants, About::Key(question.key), out),
                 Standing::Present => self.fence(question.key, out),
             },
         };
@@ -72,8 +77,23 @@ impl Coordinator {
     }
 
     /// The answer for a key that is known. `Some(None)`: the asker has been put on the list of those who wait.
-    fn answer_known(&mut self, key: Key, hash: Option<ContentHash>, waiter: Option<ReplyTo>) -> Option<Option<Told>> {
+    pub(super) fn answer_known(
+        &mut self,
+        key: Key,
+        hash: Option<ContentHash>,
+        waiter: Option<ReplyTo>,
+    ) -> Option<Option<Told>> {
         let txn = *self.keys.get(&key)?;
+        self.answer_txn(txn, hash, waiter)
+    }
+
+    /// The same for a transaction that is live or has ended and is remembered.
+    pub(super) fn answer_txn(
+        &mut self,
+        txn: TxnId,
+        hash: Option<ContentHash>,
+        waiter: Option<ReplyTo>,
+    ) -> Option<Option<Told>> {
         if let Some(ended) = self.history.ended.get(&txn) {
             let same = ended.hash.is_none() || hash.is_none() || ended.hash == hash;
             return Some(Some(if same {
@@ -91,7 +111,8 @@ impl Coordinator {
                 let outcome = Outcome::Committed(transaction.reads());
                 Some(Some(Told::Outcome { txn: Some(txn), age: transaction.age, outcome }))
             }
-            Phase::Gathering
+            Phase::Active
+            | Phase::Gathering
             | Phase::Preparing
             | Phase::Releasing
             | Phase::Deciding
@@ -107,7 +128,7 @@ impl Coordinator {
         }
     }
 
-    fn standing_of(&self, ticket: &Ticket) -> Standing {
+    pub(super) fn standing_of(&self, ticket: &Ticket) -> Standing {
         let known_start = self.decisions_of(ticket.epoch, ticket.nonce).is_some();
         if ticket.log != self.log || !known_start || self.history.may_have_forgotten(ticket.epoch.0, ticket.sequence) {
             Standing::Forgotten
@@ -120,13 +141,15 @@ impl Coordinator {
 
     /// An unknown key of an earlier start did not commit, if nobody can have lost the memory of it. A single branch
     /// may have committed at its participant alone, so that one must have listed what it did, however long it takes.
-    fn answer_older(&mut self, participants: &[Name], out: &mut Effects) -> Told {
+    /// Nobody listed stands for the whole registry.
+    pub(super) fn answer_older(&mut self, participants: &[Name], about: About, out: &mut Effects) -> Told {
         let heard = if participants.len() > 1 {
-            self.guard_holds(participants, out)
+            self.guard_holds(participants, about, out)
         } else if participants.is_empty() {
-            self.registry.keys().all(|name| self.has_listed(name))
+            let everyone: Vec<Name> = self.registry.keys().cloned().collect();
+            self.lists_are_in(&everyone, about, out)
         } else {
-            participants.iter().all(|name| self.has_listed(name))
+            self.lists_are_in(participants, about, out)
         };
         if heard {
             let reason = Reason::new(ReasonKind::Presumed, "an earlier start of the coordinator did not commit it");
@@ -146,7 +169,7 @@ impl Coordinator {
         self.told(Some(txn), outcome)
     }
 
-    fn told(&self, txn: Option<TxnId>, outcome: Outcome) -> Told {
+    pub(super) fn told(&self, txn: Option<TxnId>, outcome: Outcome) -> Told {
         Told::Outcome { txn, age: self.clock, outcome }
     }
 
@@ -191,8 +214,7 @@ impl Coordinator {
 
     fn begin(&mut self, reply: ReplyTo, request: Submit, hash: ContentHash, out: &mut Effects) {
         let txn = self.draw_txn();
-        // A client may have sent any age: it must not stop the counter with an overflow.
-        self.clock = Age(self.clock.0.saturating_add(1)).max(request.age.unwrap_or_default());
+        let age = self.draw_age(request.age, request.clock);
         let phase = match next(None, Event::Began) {
             Ok(phase) => phase,
             Err(illegal) => return self.stop(out, format!("transaction {txn}: {illegal}")),
@@ -201,17 +223,11 @@ impl Coordinator {
         let branches: BTreeMap<Name, Branch> =
             request.branches.into_iter().map(|branch| (branch.participant, Branch::waiting(branch.work))).collect();
         let transaction = Transaction {
-            xid: self.xid(txn),
-            key: request.key,
-            hash,
-            age: request.age.unwrap_or(self.clock),
-            phase,
+            age,
             wait: Micros::from(after),
-            branches,
             waiters: vec![reply],
-            records: Vec::new(),
-            attempts: 0,
             since_ms: self.now_ms,
+            ..Transaction::new(self.xid(txn), request.key, hash, phase, branches)
         };
         self.keys.insert(request.key, txn);
         self.undecided += 1;

@@ -1,25 +1,29 @@
 //! The one transition table of a transaction at its coordinator, used by running and by recovery alike.
 //!
 //! ```text
+//! (new) -Opened-> Active -NothingDone-> Ended     interactive: its branches enlist one by one
+//!                    |
+//!                 Frozen
+//!                    v
 //! (new) -Began-> Gathering -Gathered-> Preparing -AllYes---------------------> Deciding -CommitForced-> Committing
 //!                    |                     |                                      ^                         |
 //!                    |                     +-AllVotedSomeRead-> Releasing -Held---+                 AllAcknowledged
 //!                    |                     |                        +-HeldNoneWrote-> Ended <---------------+
-//!                    |                     +----------- Failed -----+-------------------^
+//!                    |                     +-AllLetGo-----------------------------------^
 //!                    +-GatheredAlone-> OnePhase -Lost-> Asking
 //!                                          +-OnePhaseCommitted-+-> Recording -OutcomeForced-> Ended
 //!                                          +-OnePhaseAborted---+-> Ended
+//! Active, Gathering, Preparing and Releasing -Failed-> Ended
 //! recovery: (new) -FoundCommit-> Committing -FoundEnd-> Ended;  (new) -FoundOutcome-> Ended
 //! ```
-//!
-//! Interactive transactions will add a phase `Active` before `Gathering` (their branches enlist one by one), and reach
-//! `Preparing` from it.
 
 use std::fmt;
 
 /// Where a transaction stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Phase {
+    /// Interactive, and open: participants enlist, operations run. Takes no slot of those in flight.
+    Active,
     /// Waits until every participant it names has answered Hello.
     Gathering,
     /// Prepare is out; votes come in.
@@ -43,14 +47,22 @@ pub enum Phase {
 /// What moves it on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Event {
+    /// A client opened it.
+    Opened,
+    /// Its client wants it committed: the list of its branches is frozen.
+    Frozen,
+    /// The same, and nobody has enlisted.
+    NothingDone,
     /// A client submitted it.
     Began,
     /// All its participants have answered Hello in this epoch.
     Gathered,
     /// The same, and there is one only.
     GatheredAlone,
-    /// Every branch voted Yes.
+    /// Every branch voted Yes, or only read and has let go.
     AllYes,
+    /// Every branch only read and has let go at its vote: no record, nothing to commit.
+    AllLetGo,
     /// Every branch voted, none No, some only read.
     AllVotedSomeRead,
     /// Every branch that only read held its locks until now; others wrote.
@@ -109,13 +121,17 @@ pub fn next(phase: Option<Phase>, event: Event) -> Result<Phase, Illegal> {
     let illegal = Err(Illegal { phase, event });
     let Some(known) = phase else {
         return match event {
+            E::Opened => Ok(P::Active),
             E::Began => Ok(P::Gathering),
             E::FoundCommit => Ok(P::Committing),
             E::OnePhaseReported => Ok(P::Recording),
             E::FoundOutcome => Ok(P::Ended),
-            E::Gathered
+            E::Frozen
+            | E::NothingDone
+            | E::Gathered
             | E::GatheredAlone
             | E::AllYes
+            | E::AllLetGo
             | E::AllVotedSomeRead
             | E::Held
             | E::HeldNoneWrote
@@ -130,14 +146,17 @@ pub fn next(phase: Option<Phase>, event: Event) -> Result<Phase, Illegal> {
         };
     };
     match (known, event) {
+        (P::Active, E::Frozen) => Ok(P::Gathering),
+        (P::Active, E::NothingDone) => Ok(P::Ended),
         (P::Gathering, E::Gathered) => Ok(P::Preparing),
         (P::Gathering, E::GatheredAlone) => Ok(P::OnePhase),
         (P::Preparing, E::AllYes) => Ok(P::Deciding),
+        (P::Preparing, E::AllLetGo) => Ok(P::Ended),
         (P::Preparing, E::AllVotedSomeRead) => Ok(P::Releasing),
         (P::Releasing, E::Held) => Ok(P::Deciding),
         (P::Releasing, E::HeldNoneWrote) => Ok(P::Ended),
         // After the Commit record is handed over there is no `Failed`: that is promise A2.
-        (P::Gathering | P::Preparing | P::Releasing, E::Failed) => Ok(P::Ended),
+        (P::Active | P::Gathering | P::Preparing | P::Releasing, E::Failed) => Ok(P::Ended),
         (P::Deciding, E::CommitForced) => Ok(P::Committing),
         (P::Committing, E::AllAcknowledged | E::FoundEnd) => Ok(P::Ended),
         // For one branch a lost answer is no `Failed` either: the participant may have committed.
@@ -146,7 +165,8 @@ pub fn next(phase: Option<Phase>, event: Event) -> Result<Phase, Illegal> {
         (P::OnePhase | P::Asking, E::OnePhaseAborted) => Ok(P::Ended),
         (P::Recording, E::OutcomeForced) => Ok(P::Ended),
         (
-            P::Gathering
+            P::Active
+            | P::Gathering
             | P::Preparing
             | P::Releasing
             | P::Deciding
@@ -168,7 +188,8 @@ impl Phase {
             Self::Gathering | Self::Preparing | Self::Releasing | Self::Deciding | Self::OnePhase | Self::Asking => {
                 true
             }
-            Self::Committing | Self::Recording | Self::Ended => false,
+            // An open one costs memory only; how many there may be is bounded apart.
+            Self::Active | Self::Committing | Self::Recording | Self::Ended => false,
         }
     }
 
@@ -176,7 +197,7 @@ impl Phase {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Gathering | Self::OnePhase => "active",
+            Self::Active | Self::Gathering | Self::OnePhase => "active",
             Self::Preparing | Self::Releasing | Self::Deciding => "preparing",
             Self::Committing | Self::Recording => "committing",
             Self::Asking => "in-doubt",

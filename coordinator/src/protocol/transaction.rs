@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use handfast_common::ids::{Age, ContentHash, Incarnation, Key, Name, RecordNumber, StoreId, Xid};
-use handfast_common::messages::{Addressee, Micros, Reads};
+use handfast_common::messages::{Addressee, Micros, Reads, Task};
 use handfast_common::outcome::{BranchReads, Payload};
 
 use super::ReplyTo;
@@ -19,6 +19,10 @@ pub(super) struct Transaction {
     pub(super) phase: Phase,
     /// What its work may spend on waiting for locks.
     pub(super) wait: Micros,
+    /// How long it may stay open, if it is interactive.
+    pub(super) total: Micros,
+    /// Whether all locks exist before the first Prepare goes out: then a branch that only read lets go at its vote.
+    pub(super) exact: bool,
     /// Branches by participant: the order in which everything about them is said and stored.
     pub(super) branches: BTreeMap<Name, Branch>,
     /// Clients that wait for the outcome.
@@ -36,8 +40,8 @@ pub(super) struct Transaction {
 pub(super) struct Branch {
     pub(super) state: BranchState,
     /// The work, until it is sent. It is sent once only: a Prepare that is lost with its connection aborts.
-    pub(super) work: Option<Payload>,
-    /// Whom the work was sent to: only this incarnation's vote counts.
+    pub(super) task: Option<Task>,
+    /// Whom the work was sent to, or who enlisted: only this incarnation's vote counts.
     pub(super) sent_to: Option<Addressee>,
     /// What it read.
     pub(super) reads: Payload,
@@ -50,6 +54,8 @@ pub(super) struct Branch {
 /// How far a branch is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum BranchState {
+    /// Enlisted: operations run there, locks are held. Not asked to prepare yet.
+    Open,
     /// Not asked yet.
     Waiting,
     /// Asked to prepare, or to commit in one phase.
@@ -64,30 +70,38 @@ pub(super) enum BranchState {
     Released,
     /// Has acknowledged the Commit.
     Acknowledged,
+    /// Has not answered, and never will: an operator took its participant out of the registry. Nobody is told any more,
+    /// least of all another store under that name.
+    Removed,
 }
 
 impl Branch {
     pub(super) fn waiting(work: Payload) -> Self {
-        Self {
-            state: BranchState::Waiting,
-            work: Some(work),
-            sent_to: None,
-            reads: Payload::default(),
-            store: None,
-            sequence: 0,
-        }
+        Self { task: Some(Task::Carried(work)), ..Self::in_state(BranchState::Waiting) }
+    }
+
+    /// A branch that `who` has enlisted.
+    pub(super) fn open(who: Addressee) -> Self {
+        Self { sent_to: Some(who), ..Self::in_state(BranchState::Open) }
     }
 
     /// A branch known from a Commit record: voted Yes, has not acknowledged as far as is known.
     pub(super) fn prepared(store: StoreId, sequence: u64) -> Self {
-        Self {
-            state: BranchState::Yes,
-            work: None,
-            sent_to: None,
-            reads: Payload::default(),
-            store: Some(store),
-            sequence,
-        }
+        Self { store: Some(store), sequence, ..Self::in_state(BranchState::Yes) }
+    }
+
+    /// A branch of which nothing but its part in an outcome is known.
+    pub(super) fn past(state: BranchState, reads: Payload) -> Self {
+        Self { reads, ..Self::in_state(state) }
+    }
+
+    fn in_state(state: BranchState) -> Self {
+        Self { state, task: None, sent_to: None, reads: Payload::default(), store: None, sequence: 0 }
+    }
+
+    /// The store it is bound to, once it is known: no other one is ever told or believed about it.
+    pub(super) fn bound_to(&self) -> Option<StoreId> {
+        self.store.or_else(|| self.sent_to.as_ref().map(|to| to.store))
     }
 
     pub(super) fn incarnation(&self) -> Option<Incarnation> {
@@ -96,6 +110,25 @@ impl Branch {
 }
 
 impl Transaction {
+    /// A transaction without a time, an age, records or anybody who waits.
+    pub(super) fn new(xid: Xid, key: Key, hash: ContentHash, phase: Phase, branches: BTreeMap<Name, Branch>) -> Self {
+        Self {
+            xid,
+            key,
+            hash,
+            age: Age(0),
+            phase,
+            wait: Micros(0),
+            total: Micros(0),
+            exact: false,
+            branches,
+            waiters: Vec::new(),
+            records: Vec::new(),
+            attempts: 0,
+            since_ms: 0,
+        }
+    }
+
     /// What all branches read, for the client.
     pub(super) fn reads(&self) -> Reads {
         self.branches
@@ -109,6 +142,23 @@ impl Transaction {
         self.branches.values().map(|branch| branch.reads.0.len()).sum()
     }
 
+    /// Whether somebody is still expected to answer. If not, it stays as it is for ever: those who did not answer are
+    /// gone.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let may_rest = match self.phase {
+            Phase::Committing | Phase::Asking => true,
+            Phase::Active
+            | Phase::Gathering
+            | Phase::Preparing
+            | Phase::Releasing
+            | Phase::Deciding
+            | Phase::OnePhase
+            | Phase::Recording
+            | Phase::Ended => false,
+        };
+        may_rest && self.any(BranchState::Removed) && !self.branches.keys().any(|name| self.waits_for(name))
+    }
+
     pub(super) fn any(&self, state: BranchState) -> bool {
         self.branches.values().any(|branch| branch.state == state)
     }
@@ -117,10 +167,14 @@ impl Transaction {
     pub(super) fn waits_for(&self, name: &Name) -> bool {
         self.branches.get(name).is_some_and(|branch| match (self.phase, branch.state) {
             (_, BranchState::Waiting | BranchState::Asked) => true,
-            (Phase::Committing, BranchState::Yes) | (Phase::Releasing, BranchState::ReadOnly) => true,
+            (Phase::Committing, BranchState::Yes)
+            | (Phase::Releasing, BranchState::ReadOnly)
+            | (Phase::Gathering, BranchState::Open) => true,
             (
                 _,
-                BranchState::Yes
+                BranchState::Open
+                | BranchState::Removed
+                | BranchState::Yes
                 | BranchState::No
                 | BranchState::ReadOnly
                 | BranchState::Released

@@ -2,16 +2,17 @@
 
 use std::ops::Bound;
 
-use handfast_common::ids::{Key, Name, TxnId};
+use handfast_common::ids::{Key, Name, StoreId, TxnId};
 use handfast_common::limits::MAX_PAGE;
-use handfast_common::messages::{AskPage, BranchLine, RegistryPage, TxnLine, TxnPage};
+use handfast_common::messages::{AskPage, BranchLine, RegistryLine, RegistryPage, TxnLine, TxnPage};
 use handfast_common::outcome::Outcome;
 
 use super::Coordinator;
 use super::history::Ended;
-use super::peers::PeerState;
+use super::peers::{Peer, PeerState};
+use super::record::Registration;
 use super::table::Phase;
-use super::transaction::{BranchState, Transaction};
+use super::transaction::{Branch, BranchState, Transaction};
 
 /// Branch lines of one page, together: a page must fit a frame.
 const MAX_BRANCH_LINES: usize = 4 * MAX_PAGE;
@@ -60,7 +61,7 @@ impl Coordinator {
             .iter()
             .map(|(name, branch)| BranchLine {
                 participant: name.clone(),
-                vote: vote_name(branch.state),
+                vote: vote_name(transaction.phase, branch.state),
                 state: self.branch_state(name, transaction.phase, branch.state).to_owned(),
             })
             .collect();
@@ -74,6 +75,8 @@ impl Coordinator {
         match (phase, state) {
             (Phase::Committing, BranchState::Yes) if !reachable => "unreachable",
             (Phase::Committing, BranchState::Yes) => "committing",
+            (_, BranchState::Open) => "active",
+            (_, BranchState::Removed) => "removed",
             (_, BranchState::Waiting) => "waiting",
             (_, BranchState::Asked) => "asked",
             (_, BranchState::Yes) => "prepared",
@@ -102,7 +105,35 @@ impl Coordinator {
     /// The registry, for an operator.
     #[must_use]
     pub fn registry(&self) -> RegistryPage {
-        RegistryPage { lines: Vec::new() }
+        let known = self.registry.iter().map(|(name, (known, _))| {
+            let peer = self.peers.get(name);
+            let why = peer.and_then(|peer| peer.refusal.as_ref()).map(|(_, why)| why.clone());
+            RegistryLine {
+                state: peer.map_or("disconnected", peer_state).to_owned(),
+                why,
+                unacknowledged: self.owed_by(name),
+                waited_for: self.is_waited_for(name),
+                ..registry_line(known)
+            }
+        });
+        let removed = self.removed.iter().map(|removal| RegistryLine {
+            why: Some(removal.reason.clone()),
+            unacknowledged: self.left_by(&removal.registration.name, removal.registration.store),
+            ..registry_line(&removal.registration)
+        });
+        let mut lines: Vec<RegistryLine> = removed.collect();
+        // Of one name the newest first.
+        lines.reverse();
+        lines.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut lines: Vec<RegistryLine> = known.chain(lines).collect();
+        lines.truncate(MAX_PAGE);
+        RegistryPage { lines }
+    }
+
+    /// How many transactions this store, which was removed, has not answered for.
+    fn left_by(&self, name: &Name, store: StoreId) -> u64 {
+        let left = |branch: &Branch| branch.state == BranchState::Removed && branch.bound_to() == Some(store);
+        self.live.values().filter(|transaction| transaction.branches.get(name).is_some_and(left)).count() as u64
     }
 
     /// How many transactions have not ended, and how many of them are undecided.
@@ -120,24 +151,44 @@ impl Coordinator {
 
     /// Each participant that was heard of, with the state of its connection.
     pub fn participants(&self) -> impl Iterator<Item = (&Name, &'static str)> {
-        self.peers.iter().map(|(name, peer)| {
-            let state = match &peer.state {
-                PeerState::Disconnected => "disconnected",
-                PeerState::Greeting | PeerState::Writing(_) => "greeting",
-                PeerState::Ready(_) if peer.silent => "silent",
-                PeerState::Ready(_) => "ready",
-                PeerState::Refused(_) => "refused",
-            };
-            (name, state)
-        })
+        self.peers.iter().map(|(name, peer)| (name, peer_state(peer)))
     }
 }
 
-fn vote_name(state: BranchState) -> Option<String> {
+fn peer_state(peer: &Peer) -> &'static str {
+    match &peer.state {
+        PeerState::Ready(_) if peer.silent => "silent",
+        PeerState::Ready(_) => "ready",
+        PeerState::Refused => "refused",
+        // It is dialled again and again, and nothing has changed yet.
+        PeerState::Disconnected | PeerState::Greeting if peer.refusal.is_some() => "refused",
+        PeerState::Disconnected => "disconnected",
+        PeerState::Greeting | PeerState::Writing(_) => "greeting",
+    }
+}
+
+/// A line of the registry as it is for one that was removed.
+fn registry_line(known: &Registration) -> RegistryLine {
+    RegistryLine {
+        name: known.name.clone(),
+        store: known.store,
+        incarnation: known.incarnation,
+        sequence: known.sequence,
+        address: known.address.clone(),
+        state: "removed".to_owned(),
+        why: None,
+        unacknowledged: 0,
+        waited_for: false,
+    }
+}
+
+fn vote_name(phase: Phase, state: BranchState) -> Option<String> {
     match state {
-        BranchState::Waiting | BranchState::Asked => None,
+        BranchState::Open | BranchState::Waiting | BranchState::Asked => None,
+        // One that decides alone is not asked for a vote.
+        BranchState::Removed if phase == Phase::Asking => None,
         BranchState::No => Some("no".to_owned()),
-        BranchState::Yes | BranchState::Acknowledged => Some("yes".to_owned()),
+        BranchState::Yes | BranchState::Acknowledged | BranchState::Removed => Some("yes".to_owned()),
         BranchState::ReadOnly | BranchState::Released => Some("read-only".to_owned()),
     }
 }

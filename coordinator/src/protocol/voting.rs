@@ -2,7 +2,7 @@
 
 use handfast_common::ids::{Name, TxnId, Xid};
 use handfast_common::messages::{Addressee, Identity, Member, Order, Prepare, Task, ToParticipant, Told};
-use handfast_common::outcome::{Decision, Outcome, Reason, ReasonKind, Vote};
+use handfast_common::outcome::{Decision, Outcome, Payload, Reason, ReasonKind, Vote};
 
 use super::history::Ended;
 use super::machine::{Awaited, Effects};
@@ -21,6 +21,13 @@ impl Coordinator {
         let Some(transaction) = self.live.get(&txn) else { return };
         let members: Option<Vec<Member>> = transaction.branches.keys().map(|name| self.member(name)).collect();
         let Some(members) = members else { return };
+        let enlisted = transaction.branches.values().zip(&members);
+        let mut replaced =
+            enlisted.filter(|(branch, member)| branch.sent_to.as_ref().is_some_and(|to| *to != member.who));
+        if let Some((_, member)) = replaced.next() {
+            let reason = restarted(&member.who.name);
+            return self.fail(txn, reason, out);
+        }
         if let [alone] = members.as_slice() {
             let who = alone.who.clone();
             if self.advance(txn, Event::GatheredAlone, out).is_some() {
@@ -51,7 +58,7 @@ impl Coordinator {
                 wait: transaction.wait,
                 coordinator: self.config.address.clone(),
                 members: members.to_vec(),
-                task: Task::Carried(branch.work.take().unwrap_or_default()),
+                task: branch.task.take().unwrap_or_else(|| Task::Carried(Payload::default())),
             });
             let message = ToParticipant { from: stamp, order };
             out.push(Effect::Send { to: name.clone(), message });
@@ -62,7 +69,7 @@ impl Coordinator {
         let Some(transaction) = self.live.get_mut(&xid.txn).filter(|transaction| transaction.xid == xid) else {
             return self.on_late_vote(name, from, xid, &vote, out);
         };
-        let phase = transaction.phase;
+        let (phase, exact) = (transaction.phase, transaction.exact);
         let Some(branch) = transaction.branches.get_mut(name) else { return };
         if phase != Phase::Preparing
             || branch.state != BranchState::Asked
@@ -81,7 +88,8 @@ impl Coordinator {
                 branch.reads = reads;
             }
             Vote::ReadOnly(reads) => {
-                branch.state = BranchState::ReadOnly;
+                // With all locks of the transaction in existence nothing of others can come between: it has let go.
+                branch.state = if exact { BranchState::Released } else { BranchState::ReadOnly };
                 branch.reads = reads;
             }
         }
@@ -121,8 +129,10 @@ impl Coordinator {
             if self.advance(txn, Event::AllVotedSomeRead, out).is_some() {
                 self.repeat(txn, out);
             }
-        } else {
+        } else if transaction.any(BranchState::Yes) {
             self.decide(txn, Event::AllYes, out);
+        } else if self.advance(txn, Event::AllLetGo, out).is_some() {
+            self.end(txn, None, out);
         }
     }
 
@@ -204,7 +214,8 @@ impl Coordinator {
             .iter()
             .filter(|(name, _)| match transaction.phase {
                 Phase::Gathering => self.peers.get(*name).and_then(Peer::ready).is_none(),
-                Phase::Preparing
+                Phase::Active
+                | Phase::Preparing
                 | Phase::Releasing
                 | Phase::Deciding
                 | Phase::Committing
@@ -226,8 +237,8 @@ impl Coordinator {
                 self.fail(txn, Reason::new(ReasonKind::PrepareTimeout, why), out);
             }
             Phase::OnePhase => self.lose_one_phase(txn, out),
-            // Handed to the log, or decided: a timeout changes nothing any more.
-            Phase::Deciding | Phase::Committing | Phase::Asking | Phase::Recording | Phase::Ended => {}
+            // Not asked yet; or handed to the log, or decided: a timeout changes nothing any more.
+            Phase::Active | Phase::Deciding | Phase::Committing | Phase::Asking | Phase::Recording | Phase::Ended => {}
         }
     }
 
@@ -242,12 +253,16 @@ impl Coordinator {
             .branches
             .values()
             .filter(|branch| match branch.state {
-                BranchState::Asked | BranchState::Yes | BranchState::ReadOnly => true,
-                BranchState::Waiting | BranchState::No | BranchState::Released | BranchState::Acknowledged => false,
+                BranchState::Open | BranchState::Asked | BranchState::Yes | BranchState::ReadOnly => true,
+                BranchState::Waiting
+                | BranchState::No
+                | BranchState::Released
+                | BranchState::Acknowledged
+                | BranchState::Removed => false,
             })
             .filter_map(|branch| branch.sent_to.clone())
             // Over a connection that has not been greeted it would be refused.
-            .filter(|to| self.peers.get(&to.name).is_some_and(|peer| peer.ready().is_some()))
+            .filter(|to| self.peers.get(&to.name).and_then(Peer::ready).is_some_and(|now| now.store == to.store))
             .collect();
         self.end(txn, Some(Outcome::Aborted(reason)), out);
         for to in told {
@@ -278,6 +293,11 @@ impl Coordinator {
         };
         self.file(txn, ended, out);
     }
+}
+
+/// Why a transaction can't go on at a participant that is not the start any more that it worked at.
+pub(super) fn restarted(name: &Name) -> Reason {
+    Reason::new(ReasonKind::Lost, format!("'{name}' was restarted and lost its locks"))
 }
 
 fn tell(txn: TxnId, transaction: &Transaction, waiters: Vec<super::ReplyTo>, outcome: &Outcome, out: &mut Effects) {

@@ -135,4 +135,6 @@ pub async fn run(
 }
 
 /// How long a drain waits for transactions that are undecided. A kill would do: this only spares clients a retry.
+/// Interactive ones that are still open are left alone: a participant drops its branch when the next start greets it, or
+/// when its reports stay unanswered for the idle limit.
 const DRAIN: Duration = Duration::from_secs(2);

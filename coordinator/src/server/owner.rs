@@ -321,6 +321,7 @@ impl Owner {
                         disconnected.push(name);
                     }
                 }
+                Effect::Forget { name } => drop(self.peers.hang_up(&name)),
                 Effect::Stop { why } => self.stopped = Some(ServeError::Integrity(why)),
             }
         }
@@ -336,8 +337,8 @@ impl Owner {
             match alarm {
                 Alarm::Machine(timer) => self.take_in(Input::TimerFired(timer)),
                 Alarm::Redial(name, address) => {
-                    // Unless it has registered from elsewhere meanwhile.
-                    if !self.peers.is_dialled(&name) {
+                    // Unless it has registered from elsewhere meanwhile, or an operator has removed it.
+                    if !self.peers.is_dialled(&name) && self.machine.address_of(&name).is_some() {
                         self.peers.dial(name, address);
                     }
                 }

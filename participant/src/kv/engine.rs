@@ -11,13 +11,17 @@
 //! - A one-phase commit takes effect, and lets go, only when it is on disk: nobody else has decided it, so a reader would
 //!   see what a crash takes back (timeline 4f).
 //! - Data is read with own writes first, then effects on their way to the disk, then the disk.
+//! - What an open branch writes stands in that branch alone until its vote, and is gone with it.
+//!
+//! A branch that has ended here never begins again in this start: its effect by its marker, one without effect by memory,
+//! and below a mark nothing begins at all. So a message that comes late does nothing, whoever lets it through.
 //!
 //! Every method that may fail ends the engine when it does: nobody may be answered from it any more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use handfast_common::ids::{ContentHash, Key, LogId, Nonce, TxnId, Xid};
+use handfast_common::ids::{LogId, Nonce, TxnId, Xid};
 use handfast_common::messages::{Mark, OnePhaseResult};
 use handfast_common::operation::Value;
 use handfast_common::outcome::{Reason, ReasonKind, Vote};
@@ -26,14 +30,15 @@ use uuid::Uuid;
 
 use super::locks::{LockTable, Woken};
 use super::record::{Found, Held, Item, PrepareRecord, encode_done};
-use crate::protocol::{Done, Line, Prepared};
-use crate::resource::{Committed, Work};
+use crate::protocol::{Done, Line};
+use crate::resource::{Committed, Execution};
 
 mod branch;
 mod doing;
+mod open;
 mod page;
 
-use branch::{Branch, Handed, Marker, Then, Voted, refusal};
+use branch::{Branch, Ending, Handed, Marker, Voted, refusal};
 
 /// All branches of one store.
 #[derive(Debug)]
@@ -43,6 +48,10 @@ pub struct Engine<V> {
     branches: BTreeMap<Xid, Branch>,
     /// Branches that took effect, until the mark covers them.
     done: BTreeMap<Xid, Marker>,
+    /// Branches that ended without one, until the mark covers them: they don't begin again.
+    ended: BTreeMap<Xid, Ending>,
+    /// The highest mark of each coordinator: nothing below it begins.
+    marks: BTreeMap<LogId, Mark>,
     /// Aborts that are on their way to the disk.
     aborting: BTreeSet<Xid>,
     /// Effects on their way to the disk, each with the number of the item that carries it.
@@ -102,6 +111,8 @@ pub enum Output {
 /// What has ended.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Ended {
+    /// An `execute`.
+    Execute(Xid, Execution),
     /// A `prepare`.
     Prepare(Xid, Vote),
     /// A `commit_one_phase`.
@@ -135,6 +146,8 @@ impl<V: View> Engine<V> {
             locks: LockTable::default(),
             branches: BTreeMap::new(),
             done: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            marks: found.lines.iter().filter_map(|line| Some((line.log, line.mark.clone()?))).collect(),
             aborting: BTreeSet::new(),
             applied: BTreeMap::new(),
             handed: VecDeque::new(),
@@ -163,59 +176,6 @@ impl<V: View> Engine<V> {
         into.append(&mut self.outputs);
     }
 
-    /// Does the work and prepares it; ends with [`Ended::Prepare`]. Asked again it ends with the same vote; that it is
-    /// the same work the protocol has made sure of.
-    ///
-    /// # Errors
-    /// Those of the [`View`].
-    ///
-    /// # Panics
-    /// When the transaction commits here in one phase: any answer would be wrong.
-    pub fn prepare(&mut self, work: &Work, record: Prepared) -> Result<(), StorageError> {
-        let xid = work.xid;
-        let vote = match self.branches.get(&xid) {
-            Some(Branch::Waiting(_) | Branch::Preparing(_)) => return Ok(()),
-            Some(Branch::Prepared(voted)) => Vote::Yes(voted.reads.clone()),
-            Some(Branch::ReadOnly(reads)) => Vote::ReadOnly(reads.clone()),
-            Some(Branch::OnePhase(_)) => panic!("{xid:?} is told to prepare while it commits in one phase"),
-            None if self.done.contains_key(&xid) || self.aborting.contains(&xid) => {
-                Vote::No(Reason::new(ReasonKind::Lost, "the branch has ended here"))
-            }
-            None => return self.begin(work, Then::Prepare(record)),
-        };
-        self.end(Ended::Prepare(xid, vote));
-        Ok(())
-    }
-
-    /// Does the work and commits it; ends with [`Ended::OnePhase`]. Done already, it ends with what was done.
-    ///
-    /// # Errors
-    /// Those of the [`View`].
-    ///
-    /// # Panics
-    /// When the transaction is prepared here, or was: any answer would be wrong.
-    pub fn commit_one_phase(&mut self, work: &Work, key: Key, hash: ContentHash) -> Result<(), StorageError> {
-        let xid = work.xid;
-        if let Some(marker) = self.done.get(&xid) {
-            let done = marker.one_phase.as_ref();
-            let reads = done.expect("what committed in two phases is not told to commit in one").reads.clone();
-            self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
-            return Ok(());
-        }
-        match self.branches.get(&xid) {
-            Some(Branch::OnePhase(_) | Branch::Waiting(_)) => Ok(()),
-            Some(Branch::Preparing(_) | Branch::Prepared(_) | Branch::ReadOnly(_)) => {
-                panic!("{xid:?} is told to commit in one phase after it has voted")
-            }
-            None if self.aborting.contains(&xid) => {
-                let reason = Reason::new(ReasonKind::Lost, "the branch has ended here");
-                self.end(Ended::OnePhase(xid, OnePhaseResult::Aborted(reason)));
-                Ok(())
-            }
-            None => self.begin(work, Then::OnePhase(key, hash)),
-        }
-    }
-
     /// Ends work that waits, with this reason; all other work goes on.
     ///
     /// # Errors
@@ -223,7 +183,7 @@ impl<V: View> Engine<V> {
     pub fn cancel(&mut self, xid: Xid, reason: Reason) -> Result<(), StorageError> {
         if let Some(Branch::Waiting(waiting)) = self.branches.get(&xid) {
             self.end(refusal(xid, &waiting.then, reason));
-            self.let_go(xid);
+            self.give_up(xid);
         }
         self.settle()
     }
@@ -239,7 +199,10 @@ impl<V: View> Engine<V> {
                 self.apply(xid, held);
                 return self.settle();
             }
-            Some(Branch::Waiting(_) | Branch::Preparing(_) | Branch::ReadOnly(_) | Branch::OnePhase(_)) | None => {}
+            Some(
+                Branch::Open(_) | Branch::Waiting(_) | Branch::Preparing(_) | Branch::ReadOnly(_) | Branch::OnePhase(_),
+            )
+            | None => {}
         }
         match self.done.get(&xid) {
             Some(marker) if marker.durable => self.end(Ended::Commit(xid, Committed::Done)),
@@ -249,7 +212,8 @@ impl<V: View> Engine<V> {
         Ok(())
     }
 
-    /// Undoes a branch; ends with [`Ended::Abort`].
+    /// Undoes a branch, open or prepared; what of it still waits ends before, with [`Ended::Abort`] behind it. One that
+    /// is not there is taken for one that comes later: it will be refused.
     ///
     /// # Errors
     /// Those of the [`View`].
@@ -269,11 +233,11 @@ impl<V: View> Engine<V> {
                 self.end(refusal(xid, &waiting.then, Reason::new(ReasonKind::Lost, "it was aborted")));
                 self.end(Ended::Abort(xid));
             }
-            Some(Branch::ReadOnly(_)) => self.end(Ended::Abort(xid)),
+            Some(Branch::Open(_) | Branch::ReadOnly(_)) => self.end(Ended::Abort(xid)),
             None if self.aborting.contains(&xid) => {} // Ends with the first one.
             None => self.end(Ended::Abort(xid)),
         }
-        self.let_go(xid);
+        self.give_up(xid);
         self.settle()
     }
 
@@ -283,7 +247,7 @@ impl<V: View> Engine<V> {
     /// Those of the [`View`].
     pub fn release(&mut self, xid: Xid) -> Result<(), StorageError> {
         if let Some(Branch::ReadOnly(_)) = self.branches.get(&xid) {
-            self.let_go(xid);
+            self.give_up(xid);
         }
         self.settle()
     }
@@ -378,6 +342,26 @@ impl<V: View> Engine<V> {
         let Some(mark) = &line.mark else { return };
         for xid in covered(&self.done, line.log, mark) {
             self.done.remove(&xid);
+        }
+        for xid in covered(&self.ended, line.log, mark) {
+            self.ended.remove(&xid);
+        }
+        self.marks.insert(line.log, mark.clone());
+    }
+
+    /// Whether a marker, memory or the mark says that there is nothing to begin any more.
+    fn has_ended(&self, xid: Xid) -> bool {
+        self.done.contains_key(&xid) || self.ended.contains_key(&xid) || self.is_below_mark(xid)
+    }
+
+    fn is_below_mark(&self, xid: Xid) -> bool {
+        self.marks.get(&xid.log).is_some_and(|mark| mark.covers(xid.txn))
+    }
+
+    fn remember(&mut self, xid: Xid, ending: Ending) {
+        // Below the mark nothing would ever trim it, and nothing begins there anyway.
+        if !self.is_below_mark(xid) {
+            self.ended.insert(xid, ending);
         }
     }
 

@@ -36,7 +36,7 @@ use uuid::Uuid;
 pub use work::{decode_operations, decode_reads, encode_operations, encode_reads};
 
 use crate::protocol::{Line, Prepared, Recovered};
-use crate::resource::{Committed, ParticipantLog, ResourceManager, Work};
+use crate::resource::{Committed, Execution, ParticipantLog, ResourceManager, Work};
 use engine::{Engine, Output};
 use store::{Receipt, Writer};
 use view::Snapshot;
@@ -136,7 +136,7 @@ impl KvStore {
             lines: found.lines,
             prepared: found.prepared.into_iter().map(|record| record.prepared).collect(),
             done: found.done,
-            starts: Vec::new(),
+            starts: found.starts,
         };
         let fatal = Arc::new(Fatal::new(on_fatal));
         let (report, receipts) = unbounded_channel();
@@ -218,8 +218,11 @@ async fn answered<F: Future>(answer: Option<F>) -> F::Output {
 }
 
 impl ResourceManager for KvStore {
-    async fn execute(&self, _work: Work) -> crate::resource::Execution {
-        pending().await
+    fn execute(&self, work: Work) -> impl Future<Output = Execution> {
+        answered(self.step(|State { engine, waiters, .. }| {
+            let answer = waiters.executions.wait(work.xid);
+            engine.execute(&work).map(|()| answer)
+        }))
     }
 
     fn prepare(&self, work: Work, record: Prepared) -> impl Future<Output = Vote> {

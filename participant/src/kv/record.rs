@@ -1,7 +1,7 @@
 //! What the log of an embedded store holds, and what the engine hands to it.
 //!
 //! ```text
-//! 1 | codec(incarnation)
+//! 1 | codec(incarnation, store sequence that the starts before it came to)
 //! 2 | length of the next part, u32 little endian | codec(Prepared) | codec(age, locks and writes)
 //! 3 | codec(Done)
 //! 4 | codec(Line)
@@ -9,12 +9,17 @@
 //! ```
 //! A prepare record is two encoded values, the protocol's part and the store's: each may be as large as a transaction,
 //! and one value could not hold both.
+//!
+//! There is one record for each start, the newest [`MAX_STARTS`](handfast_common::limits::MAX_STARTS) of them, in the
+//! order of their record numbers. What a start came to stands in the record of the next one, for then it is final. None is
+//! ever rewritten: a kill leaves the line of starts with the new one or without.
 
 use std::sync::Arc;
 
 use handfast_common::codec::{self, CodecError};
 use handfast_common::ids::{Age, Incarnation, Xid};
 use handfast_common::limits::MAX_OPERATIONS;
+use handfast_common::messages::KnownStart;
 use handfast_common::operation::Value;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +112,8 @@ pub enum Item {
 /// All that an engine starts from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Found {
+    /// Starts, the oldest first, each with the store sequence that it came to.
+    pub starts: Vec<KnownStart>,
     /// Coordinators heard of.
     pub lines: Vec<Line>,
     /// Branches in doubt.
@@ -115,11 +122,20 @@ pub struct Found {
     pub done: Vec<Done>,
 }
 
+/// A start of the participant, as it is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// Drawn for it.
+    pub incarnation: Incarnation,
+    /// The store sequence that it began with: the one that the start before came to.
+    pub from: u64,
+}
+
 /// A record of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Stored {
-    /// The last start.
-    Incarnation(Incarnation),
+    /// A start.
+    Start(Start),
     /// A branch in doubt.
     Prepare(PrepareRecord),
     /// A branch that took effect.
@@ -138,7 +154,7 @@ impl Stored {
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let (kind, body) = bytes.split_first().ok_or(CodecError::Empty)?;
         Ok(match *kind {
-            INCARNATION => Self::Incarnation(codec::decode(body)?),
+            START => Self::Start(codec::decode(body)?),
             PREPARE => Self::Prepare(PrepareRecord::decode(body)?),
             DONE => Self::Done(codec::decode(body)?),
             LINE => Self::Line(codec::decode(body)?),
@@ -189,11 +205,11 @@ pub(super) fn encode_sequence(sequence: u64) -> Result<Vec<u8>, CodecError> {
     encode(SEQUENCE, &sequence)
 }
 
-pub(super) fn encode_incarnation(incarnation: Incarnation) -> Result<Vec<u8>, CodecError> {
-    encode(INCARNATION, &incarnation)
+pub(super) fn encode_start(start: &Start) -> Result<Vec<u8>, CodecError> {
+    encode(START, start)
 }
 
-const INCARNATION: u8 = 1;
+const START: u8 = 1;
 const PREPARE: u8 = 2;
 const DONE: u8 = 3;
 const LINE: u8 = 4;

@@ -5,20 +5,23 @@
 //!
 //! The store sequence counts the writes that branches have a part in, and is stored in the write that uses it. Starts
 //! and Hellos do not count: an old copy of the store gets no branches while it is refused, so however often it is
-//! started and greeted, it never looks as new as the store that has worked meanwhile.
+//! started and greeted, it never looks as new as the store that has worked meanwhile. And it does not know the starts that
+//! the other had since: each start leaves a record with the sequence that those before it came to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use handfast_common::codec;
 use handfast_common::ids::{Incarnation, LogId, Xid};
+use handfast_common::limits::MAX_STARTS;
+use handfast_common::messages::KnownStart;
 use handfast_common::operation::Value;
 use handfast_common::storage::{BatchWriter, Counted, Journal, Space, StorageError, Store};
 use redb::ReadTransaction;
 use uuid::Uuid;
 
 use super::engine::covered;
-use super::record::{Found, Held, Item, PrepareRecord, Stored, encode_incarnation, encode_line, encode_sequence};
+use super::record::{Found, Held, Item, PrepareRecord, Start, Stored, encode_line, encode_sequence, encode_start};
 use crate::protocol::{Done, Line};
 
 /// Writes batches; lives on the worker's thread.
@@ -49,7 +52,8 @@ pub(super) struct File {
 #[derive(Debug, Default)]
 struct Index {
     last: u64,
-    incarnation: Option<u64>,
+    /// The oldest first; the last one is the present one, once it has begun.
+    starts: VecDeque<u64>,
     /// The store sequence, and where it stands.
     sequence: u64,
     sequence_at: Option<u64>,
@@ -74,13 +78,16 @@ impl Writer {
         Ok((Self { file, space, index }, found))
     }
 
-    /// Forces the incarnation, in place of the one before.
+    /// Forces a start. It is remembered until [`MAX_STARTS`] newer ones have come.
     pub(super) fn begin(&mut self, incarnation: Incarnation) -> Result<Receipt, StorageError> {
         let Self { file, index, .. } = self;
         let mut changes = Changes::default();
-        changes.deletes.extend(index.incarnation);
-        let record = encode_incarnation(incarnation).map_err(|error| file.unwritable(&error))?;
-        index.incarnation = Some(changes.put(&mut index.last, Uuid::nil(), record));
+        let start = Start { incarnation, from: index.sequence };
+        let record = encode_start(&start).map_err(|error| file.unwritable(&error))?;
+        index.starts.push_back(changes.put(&mut index.last, Uuid::nil(), record));
+        while index.starts.len() > MAX_STARTS {
+            changes.deletes.extend(index.starts.pop_front());
+        }
         file.write(&changes, &BTreeMap::new())?;
         Ok(Receipt { through: 0, sequence: index.sequence })
     }
@@ -245,6 +252,9 @@ impl File {
                 return Err(self.damaged(&format!("log #{number}"), &why));
             }
             scan.index.last = head.last_key;
+            // The last start came to where the store is now.
+            came_to(&mut scan.found.starts, scan.index.sequence)
+                .map_err(|why| self.damaged("of the sequence", &why))?;
             Ok((scan.index, scan.found))
         })
     }
@@ -278,14 +288,20 @@ impl Scan {
         let whose = match &stored {
             Stored::Prepare(PrepareRecord { prepared, .. }) => prepared.xid.txn.0,
             Stored::Done(done) => done.xid.txn.0,
-            Stored::Incarnation(_) | Stored::Line(_) | Stored::Sequence(_) => Uuid::nil(),
+            Stored::Start(_) | Stored::Line(_) | Stored::Sequence(_) => Uuid::nil(),
         };
         if whose != txn {
             return Err(format!("it belongs to {txn} and speaks of {whose}"));
         }
         let Self { index, found, .. } = self;
         let (twice, what) = match stored {
-            Stored::Incarnation(_) => (index.incarnation.replace(number), "start"),
+            Stored::Start(Start { incarnation, from }) => {
+                index.starts.push_back(number);
+                came_to(&mut found.starts, from)?;
+                // At least; how far it came the next record tells.
+                found.starts.push(KnownStart { incarnation, sequence: from });
+                return Ok(());
+            }
             Stored::Sequence(sequence) => {
                 index.sequence = sequence;
                 (index.sequence_at.replace(number), "sequence")
@@ -309,4 +325,14 @@ impl Scan {
         };
         twice.map_or(Ok(()), |other| Err(format!("#{other} speaks of the same {what}")))
     }
+}
+
+/// How far the last start came: not behind where it began.
+fn came_to(starts: &mut [KnownStart], sequence: u64) -> Result<(), String> {
+    let Some(last) = starts.last_mut() else { return Ok(()) };
+    if sequence < last.sequence {
+        return Err(format!("the store sequence {sequence} comes after {}", last.sequence));
+    }
+    last.sequence = sequence;
+    Ok(())
 }

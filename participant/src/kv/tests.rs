@@ -12,12 +12,13 @@ use handfast_common::outcome::ReasonKind;
 use handfast_common::storage::{Kind, SpaceOptions};
 use tokio::task::LocalSet;
 
-use super::record::Stored;
 use super::testing::{HASH, add, get, int, key, line, put, record, txn, work, xid};
 use super::*;
 
 mod disk;
+mod open;
 mod recovery;
+mod starts;
 
 use disk::{Disk, Image};
 

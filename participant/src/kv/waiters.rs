@@ -9,11 +9,12 @@ use handfast_common::outcome::Vote;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 
 use super::engine::Ended;
-use crate::resource::Committed;
+use crate::resource::{Committed, Execution};
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
+    pub(super) executions: Waiting<Xid, Execution>,
     pub(super) votes: Waiting<Xid, Vote>,
     pub(super) one_phase: Waiting<Xid, OnePhaseResult>,
     pub(super) commits: Waiting<Xid, Committed>,
@@ -28,6 +29,7 @@ pub(super) struct Waiting<K, T>(BTreeMap<K, Vec<Sender<T>>>);
 impl Waiters {
     pub(super) fn tell(&mut self, ended: Ended) {
         match ended {
+            Ended::Execute(xid, execution) => self.executions.tell(&xid, execution),
             Ended::Prepare(xid, vote) => self.votes.tell(&xid, vote),
             Ended::OnePhase(xid, result) => self.one_phase.tell(&xid, result),
             Ended::Commit(xid, committed) => self.commits.tell(&xid, committed),

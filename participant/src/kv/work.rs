@@ -142,7 +142,8 @@ fn too_many_reads() -> Reason {
     Reason::new(ReasonKind::BadWork, format!("it reads more than {MAX_TRANSACTION_BYTES} bytes"))
 }
 
-fn bytes_of(value: &Value) -> usize {
+/// Bytes of a value, about as it is stored.
+pub(super) fn bytes_of(value: &Value) -> usize {
     match value {
         Value::Integer(_) => size_of::<i64>(),
         Value::Text(text) => text.len(),

@@ -3,26 +3,31 @@
 //! Two states are never stored: `Unknown` (no trace, above the mark) and `Past` (no trace, below it).
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use handfast_common::ids::{ContentHash, Key, Xid};
 use handfast_common::outcome::{Reason, Vote};
 
+use super::ReplyTo;
+use super::in_doubt::InDoubt;
+use super::open::{Active, Dropping, Enlisting};
 use super::record::{OnePhaseDone, Prepared};
-use super::{Config, ReplyTo};
 
 /// The state of a branch.
 ///
-/// Interactive branches will stand before `Working`: `Enlisting` and `Active` (operations run, nothing promised), from
-/// which a Prepare leads to `Working`. Cooperative termination will add events to `Prepared` (a peer's answer) and one
-/// to `Unknown`, `Barred` and the ended states (a peer's question); `Barred` is already what a participant becomes
-/// when it tells a peer "abort".
+/// An interactive branch stands in `Enlisting` and `Active` before it is `Working`, and in `Dropping` when it never comes
+/// to that. A one-shot branch begins as `Working`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum State {
     /// No trace, and the mark does not cover it.
     Unknown,
     /// No trace, and the mark covers it: it has ended, whatever it was.
     Past,
+    /// The first operation of an interactive branch waits for the coordinator to put the branch on its list.
+    Enlisting(Enlisting),
+    /// Operations run, nothing is promised.
+    Active(Active),
+    /// It was open and is being undone.
+    Dropping(Dropping),
     /// The resource manager does the work, or its prepare record is on the way to disk.
     Working(Work),
     /// In doubt: voted Yes, and only the decision ends it (A3).
@@ -41,8 +46,9 @@ pub(super) enum State {
     Committed(Option<Voted>),
     /// Voted No, or voted and then undone.
     Aborted(Voted),
-    /// An abort or a question came before any work: refused from now on, in whatever form it arrives (f22, t04a).
-    Barred(Reason),
+    /// Refused from now on, in whatever form it arrives: an abort or a question came before any work (f22, t04a), or
+    /// its work was dropped.
+    Barred(Barred),
     /// A one-phase commit is on its way.
     OnePhase(OnePhaseWork),
     /// A one-phase commit whose key another transaction is just doing: it gets that one's result.
@@ -64,6 +70,21 @@ pub(super) struct Work {
     pub(super) cancelled: bool,
     /// What is to become of it when the resource manager is through.
     pub(super) fate: Fate,
+    /// How the work came.
+    pub(super) kind: WorkKind,
+    /// Participants in doubt that asked meanwhile, each with whether it means this very start: what is perhaps in the log
+    /// already is answered when that is known (t02e).
+    pub(super) asked: Vec<(ReplyTo, bool)>,
+}
+
+/// How the work of a branch came.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum WorkKind {
+    /// With the Prepare: it may wait for locks.
+    Carried,
+    /// Operation by operation, before. `exact`: all locks of the transaction exist by now, so a branch that only read
+    /// lets go at its vote; else an operation that its client knows nothing of may still be on its way (t10f).
+    Ran { exact: bool },
 }
 
 /// What happened to a branch while it was still working.
@@ -75,17 +96,6 @@ pub(super) enum Fate {
     Replaced,
     /// Its abort was heard: even a Yes is undone.
     Aborted,
-}
-
-/// A branch in doubt.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct InDoubt {
-    /// What is on disk.
-    pub(super) record: Prepared,
-    /// Pause after the next inquiry.
-    pub(super) pause: Duration,
-    /// How many inquiries have to run by the timer before a broken connection may hurry one again.
-    pub(super) rest: u8,
 }
 
 /// A branch that is being committed.
@@ -115,6 +125,16 @@ pub(super) struct Voted {
     pub(super) vote: Vote,
 }
 
+/// A branch that is refused from now on.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Barred {
+    /// Why.
+    pub(super) reason: Reason,
+    /// Whether its coordinator has decided so. What this start has refused by itself says nothing about another start of
+    /// this participant, which may have voted (t02).
+    pub(super) decided: bool,
+}
+
 /// A one-phase commit on its way.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct OnePhaseWork {
@@ -126,6 +146,8 @@ pub(super) struct OnePhaseWork {
     pub(super) waiting: Vec<ReplyTo>,
     /// Whether it has been cancelled.
     pub(super) cancelled: bool,
+    /// Whether its work rides on it and may wait for locks.
+    pub(super) carried: bool,
     /// Other transactions with the same key, which get the same result.
     pub(super) followers: BTreeSet<Xid>,
 }
@@ -154,9 +176,15 @@ pub(super) struct OnePhaseAborted {
     pub(super) reason: Reason,
 }
 
-impl InDoubt {
-    pub(super) fn new(record: Prepared, config: &Config) -> Self {
-        Self { record, pause: config.retry_first, rest: 0 }
+impl Barred {
+    /// By its coordinator's decision.
+    pub(super) fn decided(reason: Reason) -> Self {
+        Self { reason, decided: true }
+    }
+
+    /// By this participant.
+    pub(super) fn here(reason: Reason) -> Self {
+        Self { reason, decided: false }
     }
 }
 
@@ -172,6 +200,9 @@ impl State {
         match self {
             Self::Unknown => "unknown",
             Self::Past => "below the mark",
+            Self::Enlisting(_) => "enlisting",
+            Self::Active(_) => "open",
+            Self::Dropping(_) => "being dropped",
             Self::Working(work) if work.fate == Fate::Aborted => "working and aborted",
             Self::Working(_) => "working",
             Self::Prepared(_) => "prepared",
@@ -182,7 +213,7 @@ impl State {
             Self::Released(_) => "read-only and released",
             Self::Committed(_) => "committed",
             Self::Aborted(_) => "aborted",
-            Self::Barred(_) => "aborted before it came",
+            Self::Barred(_) => "refused for good",
             Self::OnePhase(_) => "one-phase working",
             Self::Following(_) => "one-phase waiting for its key",
             Self::OnePhaseDone(_) => "one-phase committed",
@@ -198,7 +229,10 @@ impl State {
     /// Whether the branch is only remembered: it holds nothing, and nothing is on its way.
     pub(super) fn is_ended(&self) -> bool {
         match self {
-            Self::Working(_)
+            Self::Enlisting(_)
+            | Self::Active(_)
+            | Self::Dropping(_)
+            | Self::Working(_)
             | Self::Prepared(_)
             | Self::Committing(_)
             | Self::Aborting(_)
@@ -228,9 +262,11 @@ impl State {
                 Some(voted.vote.clone())
             }
             Self::Committed(voted) => voted.as_ref().map(|voted| voted.vote.clone()),
-            Self::Barred(reason) => Some(Vote::No(reason.clone())),
+            Self::Barred(barred) | Self::Dropping(Dropping { barred, .. }) => Some(Vote::No(barred.reason.clone())),
             Self::Unknown
             | Self::Past
+            | Self::Enlisting(_)
+            | Self::Active(_)
             | Self::Working(_)
             | Self::OnePhase(_)
             | Self::Following(_)
@@ -250,6 +286,9 @@ impl State {
             Self::Committed(voted) => voted.as_ref().map(|voted| voted.work),
             Self::Unknown
             | Self::Past
+            | Self::Enlisting(_)
+            | Self::Active(_)
+            | Self::Dropping(_)
             | Self::Barred(_)
             | Self::OnePhase(_)
             | Self::Following(_)
@@ -267,6 +306,9 @@ impl State {
             Self::OnePhaseAborted(aborted) => Some((aborted.key, aborted.hash)),
             Self::Unknown
             | Self::Past
+            | Self::Enlisting(_)
+            | Self::Active(_)
+            | Self::Dropping(_)
             | Self::Working(_)
             | Self::Prepared(_)
             | Self::Committing(_)
@@ -286,6 +328,9 @@ impl State {
             Self::OnePhase(_) | Self::OnePhaseDone(_) => self.request().map(|(key, _)| key),
             Self::Unknown
             | Self::Past
+            | Self::Enlisting(_)
+            | Self::Active(_)
+            | Self::Dropping(_)
             | Self::Working(_)
             | Self::Prepared(_)
             | Self::Committing(_)

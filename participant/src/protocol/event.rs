@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use handfast_common::ids::{Age, ContentHash, Key, Xid};
-use handfast_common::messages::{Answer, OnePhaseResult, Refusal, Seen};
+use handfast_common::ids::{Age, ContentHash, Key, Name, Xid};
+use handfast_common::messages::{
+    Answer, Enlisted, ExecuteResult, OnePhaseResult, OperationId, PeerAnswer, Refusal, Seen, Task, Unsaid,
+};
 use handfast_common::outcome::{Payload, Reason, ReasonKind, Vote};
 
-use super::branch::{Fate, Following, InDoubt, OnePhaseWork, State, Work};
+use super::error::{Illegal, Kind};
 use super::record::{OnePhaseDone, Prepared};
-use super::{Config, Effect, Effects, ReplyTo, Timer};
-
-/// Inquiries that have to run by the timer between two that a broken connection hurries: a connection that breaks again
-/// and again must not turn asking into a storm (f47).
-const REST: u8 = 10;
+use super::{Config, Effect, Effects, Execution, ReplyTo, Timer};
 
 /// An event of one branch.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -46,6 +44,20 @@ pub(super) enum Event {
     LockWaitOver,
     /// A branch that only read has held its locks long enough.
     HoldOver,
+    /// An operation of an interactive branch.
+    Execute(ExecuteOrder),
+    /// The resource manager has ended an operation.
+    OperationEnded(Execution),
+    /// The coordinator answered that the branch is on its list, or why not.
+    EnlistAnswered(Enlisted),
+    /// Time to enlist again, or to report.
+    EnlistDue,
+    /// A participant in doubt asks.
+    PeerInquired(PeerQuestion),
+    /// Another participant can't say.
+    PeerCantSay(Name, Unsaid),
+    /// The coordinator answers an inquiry: not decided yet.
+    Undecided,
     /// Time to ask about a branch in doubt.
     InquiryDue,
     /// The connection to the coordinator broke.
@@ -67,7 +79,7 @@ pub(super) struct PrepareOrder {
     pub(super) age: Age,
     pub(super) wait: Duration,
     pub(super) record: Prepared,
-    pub(super) work: Payload,
+    pub(super) task: Task,
 }
 
 /// A one-phase commit, as far as its branch is concerned.
@@ -78,8 +90,30 @@ pub(super) struct OnePhaseOrder {
     pub(super) wait: Duration,
     pub(super) key: Key,
     pub(super) hash: ContentHash,
-    pub(super) work: Payload,
+    pub(super) task: Task,
     pub(super) elsewhere: Elsewhere,
+}
+
+/// An operation, as far as its branch is concerned.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct ExecuteOrder {
+    pub(super) reply: ReplyTo,
+    pub(super) coordinator: String,
+    pub(super) id: OperationId,
+    pub(super) digest: ContentHash,
+    pub(super) work: Payload,
+    pub(super) wait: Duration,
+}
+
+/// Another participant's question.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct PeerQuestion {
+    pub(super) reply: ReplyTo,
+    /// Whether this very start is meant.
+    pub(super) exact: bool,
+    /// Whether the coordinator's start that began the transaction, or a later one, has been greeted here: else nothing
+    /// of it can have come, and no mark would end the memory of a refusal.
+    pub(super) greeted: bool,
 }
 
 /// What other transactions have made of the same key.
@@ -116,6 +150,13 @@ impl Event {
             Self::LeaderEnded(_) => "LeaderEnded",
             Self::LockWaitOver => "LockWait",
             Self::HoldOver => "ReadOnlyHold",
+            Self::Execute(_) => "Execute",
+            Self::OperationEnded(_) => "OperationEnded",
+            Self::EnlistAnswered(_) => "EnlistAnswered",
+            Self::EnlistDue => "Enlist",
+            Self::PeerInquired(_) => "PeerInquired",
+            Self::PeerCantSay(..) => "PeerAnswered",
+            Self::Undecided => "Undecided",
             Self::InquiryDue => "Inquire",
             Self::CoordinatorLost => "CoordinatorLost",
             Self::Replaced(_) => "Hello of a newer epoch",
@@ -133,9 +174,17 @@ pub(super) struct Context<'a> {
     pub(super) xid: Xid,
     pub(super) config: &'a Config,
     pub(super) out: &'a mut Effects,
+    /// Event and state that have met, for error lines.
+    pub(super) event: &'static str,
+    pub(super) was: &'static str,
 }
 
 impl Context<'_> {
+    /// The event is illegal for the state it has met.
+    pub(super) fn illegal(&self, kind: Kind) -> Illegal {
+        Illegal { kind, txn: self.xid.txn, event: self.event, state: self.was }
+    }
+
     pub(super) fn reply(&mut self, to: ReplyTo, answer: Answer) {
         self.out.push(Effect::Reply { to, answer });
     }
@@ -172,6 +221,16 @@ impl Context<'_> {
         }
     }
 
+    pub(super) fn executed(&mut self, waiting: impl IntoIterator<Item = ReplyTo>, result: &ExecuteResult) {
+        for to in waiting {
+            self.out.push(Effect::ReplyExecuted { to, result: result.clone() });
+        }
+    }
+
+    pub(super) fn tell_peer(&mut self, to: ReplyTo, answer: PeerAnswer) {
+        self.out.push(Effect::ReplyPeer { to, answer });
+    }
+
     /// Whoever waits for an epoch that has been replaced is told so: a coordinator that has been left behind must not
     /// count a late Yes (t19).
     pub(super) fn fence(&mut self, waiting: &mut Vec<ReplyTo>, seen: Seen) {
@@ -193,61 +252,5 @@ impl Context<'_> {
         if !std::mem::replace(cancelled, true) {
             self.out.push(Effect::Cancel { xid: self.xid, reason: Reason::new(kind, detail) });
         }
-    }
-
-    /// Starts the work of a branch. The timer bounds the wait for locks and nothing after the record is handed over.
-    pub(super) fn start(&mut self, order: PrepareOrder) -> State {
-        let PrepareOrder { reply, age, wait, record, work } = order;
-        self.out.push(Effect::Prepare { age, record: record.clone(), work: Some(work) });
-        self.timer(Timer::LockWait(self.xid), wait.min(self.config.lock_wait), false);
-        State::Working(Work { record, waiting: vec![reply], cancelled: false, fate: Fate::Open })
-    }
-
-    /// Starts a one-phase commit, unless its key is taken.
-    pub(super) fn start_one_phase(&mut self, order: OnePhaseOrder) -> State {
-        let OnePhaseOrder { reply, age, wait, key, hash, work, elsewhere } = order;
-        match elsewhere {
-            Elsewhere::Nothing => {
-                self.out.push(Effect::CommitOnePhase { xid: self.xid, age, key, hash, work: Some(work) });
-                self.timer(Timer::LockWait(self.xid), wait.min(self.config.lock_wait), false);
-                let (waiting, followers) = (vec![reply], std::collections::BTreeSet::new());
-                State::OnePhase(OnePhaseWork { key, hash, waiting, cancelled: false, followers })
-            }
-            Elsewhere::Working(leader) => State::Following(Following { leader, key, hash, waiting: vec![reply] }),
-            Elsewhere::Done(reads) => self.end_one_phase(key, hash, vec![reply], OnePhaseResult::Committed(reads)),
-            Elsewhere::OtherContent => {
-                let reason = Reason::new(ReasonKind::BadWork, "this key was used for other work");
-                self.end_one_phase(key, hash, vec![reply], OnePhaseResult::Aborted(reason))
-            }
-        }
-    }
-
-    /// Answers all who wait, and keeps the result for those who ask later.
-    pub(super) fn end_one_phase(
-        &mut self,
-        key: Key,
-        hash: ContentHash,
-        waiting: Vec<ReplyTo>,
-        result: OnePhaseResult,
-    ) -> State {
-        self.one_phase(waiting, &result);
-        match result {
-            OnePhaseResult::Committed(reads) => State::OnePhaseDone(OnePhaseDone { key, hash, reads }),
-            OnePhaseResult::Aborted(reason) => {
-                State::OnePhaseAborted(super::branch::OnePhaseAborted { key, hash, reason })
-            }
-        }
-    }
-
-    /// Asks about a branch in doubt, and sets the timer for the next time. The timer has the branch's name, and a new
-    /// one takes the place of the old: there is never a second chain of them.
-    pub(super) fn inquire(&mut self, mut branch: InDoubt, hurried: bool) -> State {
-        let members = branch.record.members.iter().map(|member| member.who.name.clone()).collect();
-        let coordinator = branch.record.coordinator.clone();
-        self.out.push(Effect::Inquire { xid: self.xid, coordinator, members });
-        self.timer(Timer::Inquire(self.xid), branch.pause, true);
-        branch.pause = branch.pause.saturating_mul(2).min(self.config.retry_cap);
-        branch.rest = if hurried { REST } else { branch.rest.saturating_sub(1) };
-        State::Prepared(branch)
     }
 }

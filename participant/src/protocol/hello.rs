@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use handfast_common::ids::{Age, LogId, Name, Xid};
 use handfast_common::limits::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
-use handfast_common::messages::{Answer, MAX_UNPROVEN, Mark, Refusal, Seen, Stamp, Unconfirmed, Welcome};
+use handfast_common::messages::{Answer, KnownStart, MAX_UNPROVEN, Mark, Refusal, Seen, Stamp, Unconfirmed, Welcome};
 
 use super::branch::State;
 use super::error::{Halt, Illegal};
@@ -40,10 +40,23 @@ struct Entering {
     seen: Seen,
     /// What was seen before it and before others that are not proven accepted.
     unproven: Vec<Seen>,
-    /// The Hellos to be answered.
-    waiting: Vec<ReplyTo>,
+    /// The coordinator's name.
+    name: Name,
+    /// The Hellos to be answered, each with whether the start that it names is remembered.
+    waiting: Vec<(ReplyTo, bool)>,
     /// Branches of older epochs that have not ended yet.
     draining: BTreeSet<Xid>,
+}
+
+/// A Hello, besides whose it is.
+pub(super) struct Greeting {
+    pub(super) reply: ReplyTo,
+    /// Whom it is for.
+    pub(super) name: Name,
+    /// Who says it.
+    pub(super) coordinator: Name,
+    /// The last start of this participant that the coordinator knows of.
+    pub(super) known: Option<KnownStart>,
 }
 
 impl Coordinator {
@@ -53,8 +66,23 @@ impl Coordinator {
     }
 
     /// The highest epoch that has been accepted, forced or not.
-    fn highest(&self) -> Option<Seen> {
+    pub(super) fn highest(&self) -> Option<Seen> {
         self.entering.as_ref().map(|entering| entering.seen).or_else(|| self.line.as_ref().map(|line| line.seen))
+    }
+
+    /// The epoch whose Hello was answered last, unless a newer one is on its way in.
+    pub(super) fn greeted(&self) -> Option<Seen> {
+        if self.entering.is_some() { None } else { self.line.as_ref().map(|line| line.seen) }
+    }
+
+    /// Whether an epoch is on its way in, or to disk.
+    pub(super) fn is_entering(&self) -> bool {
+        self.entering.is_some() || self.forcing.is_some()
+    }
+
+    /// The name it has given.
+    pub(super) fn name(&self) -> Option<&Name> {
+        self.entering.as_ref().map(|entering| &entering.name).or_else(|| self.line.as_ref()?.name.as_ref())
     }
 
     /// Whether the sender's epoch is the one whose Hello was answered last. Never the epoch of the transaction: a
@@ -124,7 +152,8 @@ impl Coordinator {
         let Some(entering) = &self.entering else { return };
         if self.forcing.is_none() && entering.draining.is_empty() {
             let unproven = entering.unproven.clone();
-            let line = Line { log, name: None, seen: entering.seen, mark: self.mark().cloned(), unproven };
+            let name = Some(entering.name.clone());
+            let line = Line { log, name, seen: entering.seen, mark: self.mark().cloned(), unproven };
             out.push(Effect::ForceLine(line.clone()));
             self.forcing = Some(line);
         }
@@ -132,20 +161,22 @@ impl Coordinator {
 }
 
 impl Participant {
-    pub(super) fn on_hello(
-        &mut self,
-        reply: ReplyTo,
-        name: &Name,
-        from: &Stamp,
-        out: &mut Effects,
-    ) -> Result<(), Illegal> {
-        if *name != self.config.name {
+    pub(super) fn on_hello(&mut self, greeting: Greeting, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
+        let Greeting { reply, name, coordinator, known } = greeting;
+        if name != self.config.name {
             refuse(reply, Refusal::WrongAddressee, out);
             return Ok(());
         }
         let highest = self.coordinators.get(&from.log).and_then(Coordinator::highest);
+        let stale = highest
+            .is_some_and(|seen| from.epoch < seen.epoch || (from.epoch == seen.epoch && from.nonce != seen.nonce));
+        if !stale && let Err(log) = self.take_name(from.log, &coordinator, out) {
+            refuse(reply, Refusal::OtherLog(log), out);
+            return Ok(());
+        }
+        let remembers = self.remembers(known);
         let Some(seen) = highest.filter(|seen| from.epoch <= seen.epoch) else {
-            return self.on_newer_epoch(reply, from, out);
+            return self.on_newer_epoch((reply, remembers), coordinator, from, out);
         };
         if from.epoch < seen.epoch {
             refuse(reply, Refusal::Fenced(seen), out);
@@ -155,24 +186,30 @@ impl Participant {
             self.coordinators.get_mut(&from.log).and_then(|coordinator| coordinator.entering.as_mut())
         {
             // Its mark is not taken over: it could trim what this Hello's answer has to report (t04c).
-            entering.waiting.push(reply);
+            entering.waiting.push((reply, remembers));
         } else {
             self.take_stamp(from, false, out)?;
-            let answer = self.welcome(from.log, Some(seen));
+            let answer = self.welcome(from.log, Some(seen), remembers);
             out.push(Effect::Reply { to: reply, answer });
         }
         Ok(())
     }
 
-    fn on_newer_epoch(&mut self, reply: ReplyTo, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
+    fn on_newer_epoch(
+        &mut self,
+        waiting: (ReplyTo, bool),
+        name: Name,
+        from: &Stamp,
+        out: &mut Effects,
+    ) -> Result<(), Illegal> {
         let log = from.log;
         let seen = Seen { epoch: from.epoch, nonce: from.nonce, decisions: from.decisions };
         self.hear_clock(from.clock);
         let coordinator = self.coordinators.entry(log).or_default();
         let unproven = coordinator.unproven();
         if let Some(superseded) = coordinator.entering.take() {
-            for waiting in superseded.waiting {
-                refuse(waiting, Refusal::Fenced(seen), out);
+            for (to, _) in superseded.waiting {
+                refuse(to, Refusal::Fenced(seen), out);
             }
         }
         let live: Vec<Xid> =
@@ -182,7 +219,7 @@ impl Participant {
         }
         let draining = self.branches_of(log).filter(|(_, state)| state.is_working()).map(|(xid, _)| *xid).collect();
         let coordinator = self.coordinators.entry(log).or_default();
-        coordinator.entering = Some(Entering { seen, unproven, waiting: vec![reply], draining });
+        coordinator.entering = Some(Entering { seen, unproven, name, waiting: vec![waiting], draining });
         coordinator.force(log, out);
         Ok(())
     }
@@ -206,8 +243,8 @@ impl Participant {
         coordinator.line = Some(forced);
         match coordinator.entering.take_if(|entering| entering.seen == seen) {
             Some(entering) => {
-                for to in entering.waiting {
-                    let answer = self.welcome(log, None);
+                for (to, remembers) in entering.waiting {
+                    let answer = self.welcome(log, None, remembers);
                     out.push(Effect::Reply { to, answer });
                 }
             }
@@ -222,7 +259,7 @@ impl Participant {
     ///
     /// One-phase commits in the order of the transactions, cut at the end: what a coordinator has written of it, its mark
     /// can pass, and the next Hello brings the rest. At least one goes out, or a large one would be in the way for ever.
-    fn welcome(&self, log: LogId, present: Option<Seen>) -> Answer {
+    fn welcome(&self, log: LogId, present: Option<Seen>, remembers: bool) -> Answer {
         let line = self.coordinators.get(&log).and_then(|coordinator| coordinator.line.as_ref());
         let mut seen = line.map(|line| line.unproven.clone()).unwrap_or_default();
         seen.extend(present);
@@ -236,7 +273,7 @@ impl Participant {
             }
             unconfirmed.push(Unconfirmed { xid: *xid, key: done.key, hash: done.hash, reads: done.reads.clone() });
         }
-        Answer::Welcome(Welcome { seen, unconfirmed, complete, remembers: true })
+        Answer::Welcome(Welcome { seen, unconfirmed, complete, remembers })
     }
 
     pub(super) fn hear_clock(&mut self, age: Age) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use handfast_common::ids::{Age, Key, LogId, Nonce, TxnId, Xid};
+use handfast_common::ids::{Age, Incarnation, Key, LogId, Nonce, TxnId, Xid};
 use handfast_common::messages::{InquiryAnswer, OnePhaseResult, Seen, Stamp};
 use handfast_common::outcome::Decision;
 use uuid::Uuid;
@@ -31,6 +31,8 @@ pub struct Participant {
     /// Keys of one-phase commits that are done or on their way, by transaction: a key is done once, under whatever
     /// transaction it comes.
     pub(super) keys: BTreeSet<(Key, Xid)>,
+    /// Earlier starts that the store remembers, with the sequence each came to.
+    pub(super) starts: BTreeMap<Incarnation, u64>,
     pub(super) clock: Age,
     pub(super) stopped: bool,
 }
@@ -79,11 +81,11 @@ impl Participant {
             Input::BranchCommitted { xid, found } => self.feed(xid, Event::BranchCommitted { found }, out)?,
             Input::BranchAborted { xid } => self.feed(xid, Event::BranchAborted, out)?,
             Input::LineForced { log } => self.on_line_forced(log, out)?,
-            Input::OperationReceived { .. }
-            | Input::OperationEnded { .. }
-            | Input::EnlistAnswered { .. }
-            | Input::PeerInquired { .. }
-            | Input::PeerAnswered { .. } => {}
+            Input::OperationReceived { reply, execute } => self.on_operation_received(reply, execute, out)?,
+            Input::OperationEnded { xid, execution } => self.feed(xid, Event::OperationEnded(execution), out)?,
+            Input::EnlistAnswered { xid, answer } => self.on_enlist_answered(xid, answer, out)?,
+            Input::PeerInquired { reply, inquiry } => self.on_peer_inquired(reply, inquiry, out)?,
+            Input::PeerAnswered { xid, from, answer } => self.on_peer_answered(xid, &from, answer, out)?,
             Input::InquiryAnswered { xid, answer } => self.on_inquiry_answered(xid, answer, out)?,
             Input::CoordinatorLost { log } => self.on_coordinator_lost(log, out)?,
             Input::StampReceived(stamp) => self.on_stamp_received(&stamp, out)?,
@@ -116,7 +118,9 @@ impl Participant {
         match answer {
             InquiryAnswer::Decided(Decision::Commit) => self.feed(xid, Event::Commit(None), out),
             InquiryAnswer::Decided(Decision::Abort) => self.feed(xid, Event::Abort(None), out),
-            InquiryAnswer::Undecided | InquiryAnswer::NotMine => Ok(()),
+            InquiryAnswer::Undecided => self.feed(xid, Event::Undecided, out),
+            // Whoever that was, the coordinator has not answered.
+            InquiryAnswer::NotMine => Ok(()),
         }
     }
 
@@ -140,7 +144,7 @@ impl Participant {
             Timer::LockWait(xid) => self.feed(xid, Event::LockWaitOver, out),
             Timer::ReadOnlyHold(xid) => self.feed(xid, Event::HoldOver, out),
             Timer::Inquire(xid) => self.feed(xid, Event::InquiryDue, out),
-            Timer::Enlist(_) => Ok(()),
+            Timer::Enlist(xid) => self.feed(xid, Event::EnlistDue, out),
         }
     }
 
@@ -188,7 +192,7 @@ impl Participant {
         let none = if covered { State::Past } else { State::Unknown };
         let state = self.branches.remove(&xid).unwrap_or(none);
         let (claimed, was_working) = (state.claims(), state.is_working());
-        let mut cx = Context { xid, config: &self.config, out };
+        let mut cx = Context { xid, config: &self.config, out, event: "", was: "" };
         let mut state = table::next(state, event, &mut cx)?;
         if covered {
             state = table::next(state, Event::MarkPassed, &mut cx)?;

@@ -3,8 +3,9 @@
 //! It holds no clock, channel, randomness or disk. **Force, then speak**: an answer that depends on a record leaves
 //! only after the input that says the record is on disk.
 //!
-//! `machine.rs` takes inputs in, `orders.rs` and `hello.rs` say which messages are listened to, `table.rs` what every
-//! event makes of a branch, `branch.rs` what is known of one.
+//! `machine.rs` takes inputs in; `orders.rs`, `hello.rs`, `names.rs`, `interactive.rs` and `peers.rs` say which messages
+//! are listened to, `table.rs` and the files below it what every event makes of a branch; `branch.rs`, `open.rs` and
+//! `in_doubt.rs` what is known of one.
 
 #![deny(clippy::wildcard_enum_match_arm, clippy::unwrap_used)]
 
@@ -13,8 +14,13 @@ mod config;
 mod error;
 mod event;
 mod hello;
+mod in_doubt;
+mod interactive;
 mod machine;
+mod names;
+mod open;
 mod orders;
+mod peers;
 mod record;
 mod recovery;
 mod table;
@@ -260,8 +266,8 @@ pub enum Effect {
     },
     /// Say this to the operator, in the log.
     Say {
-        /// The transaction.
-        xid: Xid,
+        /// The transaction, where it is about one.
+        xid: Option<Xid>,
         /// One line.
         line: String,
     },

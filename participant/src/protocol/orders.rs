@@ -7,7 +7,7 @@ use handfast_common::outcome::{Decision, Payload};
 use super::branch::State;
 use super::error::Illegal;
 use super::event::{Elsewhere, Event, OnePhaseOrder, PrepareOrder};
-use super::hello::refuse;
+use super::hello::{Greeting, refuse};
 use super::record::Prepared;
 use super::{Effects, Participant, ReplyTo};
 
@@ -27,7 +27,9 @@ impl Participant {
             self.take_stamp(&from, true, out)?;
         }
         match order {
-            Order::Hello { name, .. } => self.on_hello(reply, &name, &from, out),
+            Order::Hello { name, coordinator, known } => {
+                self.on_hello(Greeting { reply, name, coordinator, known }, &from, out)
+            }
             Order::Prepare(order) => self.on_prepare(reply, order, &from, out),
             Order::CommitOnePhase(order) => self.on_commit_one_phase(reply, order, out),
             Order::Release { xid, .. } => self.feed(xid, Event::Release(reply), out),
@@ -53,20 +55,17 @@ impl Participant {
     fn on_prepare(&mut self, reply: ReplyTo, order: Prepare, from: &Stamp, out: &mut Effects) -> Result<(), Illegal> {
         let Prepare { to: _, xid, age, wait, coordinator, members, task } = order;
         self.hear_clock(age);
-        let digest = task.digest();
-        let Task::Carried(work) = task else { return Ok(()) };
         // Whatever became of it, nothing below the mark runs again (t05).
         let Some(seen) = self.seen(from.log).filter(|_| !self.covers(xid)) else {
             refuse(reply, Refusal::BelowMark, out);
             return Ok(());
         };
-        let record = Prepared { xid, coordinator, seen, members, work: digest, reads: Payload::default() };
-        self.feed(xid, Event::Prepare(PrepareOrder { reply, age, wait: wait.into(), record, work }), out)
+        let record = Prepared { xid, coordinator, seen, members, work: task.digest(), reads: Payload::default() };
+        self.feed(xid, Event::Prepare(PrepareOrder { reply, age, wait: wait.into(), record, task }), out)
     }
 
     fn on_commit_one_phase(&mut self, reply: ReplyTo, order: OnePhase, out: &mut Effects) -> Result<(), Illegal> {
         let OnePhase { to: _, xid, age, wait, key, hash, task } = order;
-        let Task::Carried(work) = task else { return Ok(()) };
         self.hear_clock(age);
         if self.covers(xid) {
             refuse(reply, Refusal::BelowMark, out);
@@ -74,11 +73,11 @@ impl Participant {
         }
         let elsewhere = self.elsewhere(key, hash);
         if let (false, Elsewhere::Working(leader)) = (self.branches.contains_key(&xid), &elsewhere)
-            && let Some(State::OnePhase(leader)) = self.branches.get_mut(leader)
+            && let (Task::Carried(_), Some(State::OnePhase(leader))) = (&task, self.branches.get_mut(leader))
         {
             leader.followers.insert(xid);
         }
-        let order = OnePhaseOrder { reply, age, wait: wait.into(), key, hash, work, elsewhere };
+        let order = OnePhaseOrder { reply, age, wait: wait.into(), key, hash, task, elsewhere };
         self.feed(xid, Event::OnePhase(order), out)
     }
 

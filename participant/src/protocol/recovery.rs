@@ -27,6 +27,7 @@ impl Participant {
             coordinators: BTreeMap::new(),
             branches: BTreeMap::new(),
             keys: BTreeSet::new(),
+            starts: recovered.starts.iter().map(|start| (start.incarnation, start.sequence)).collect(),
             clock: Age::default(),
             stopped: false,
         };

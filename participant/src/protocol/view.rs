@@ -1,18 +1,19 @@
 //! What listings show of the branches.
 
-use handfast_common::ids::{Key, Xid};
+use handfast_common::ids::{Key, Name, Xid};
 use handfast_common::messages::Member;
 use handfast_common::outcome::Vote;
 
 use super::Participant;
-use super::branch::{Applying, InDoubt, State, Undoing, Work};
+use super::branch::{Applying, State, Undoing, Work};
+use super::in_doubt::InDoubt;
 
 /// One branch, as a listing shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BranchView<'a> {
     /// The transaction.
     pub xid: Xid,
-    /// `working`, `in-doubt`, `committing`, `aborting`, `read-only`, `committed` or `aborted`.
+    /// `enlisting`, `active`, `working`, `in-doubt`, `committing`, `aborting`, `read-only`, `committed` or `aborted`.
     pub state: &'static str,
     /// `yes`, `no` or `read-only`, once this incarnation, or the record of an earlier one, has voted.
     pub vote: Option<&'static str>,
@@ -22,6 +23,16 @@ pub struct BranchView<'a> {
     pub key: Option<Key>,
     /// All branches of the transaction, while this side knows them.
     pub members: &'a [Member],
+    in_doubt: Option<&'a InDoubt>,
+}
+
+impl BranchView<'_> {
+    /// What another participant last said when this branch, in doubt without its coordinator, asked it: `in-doubt`,
+    /// `cant-say`, `unreachable`, or `unknown` where it was not asked or has not answered yet.
+    #[must_use]
+    pub fn said(&self, name: &Name) -> &'static str {
+        self.in_doubt.map_or("unknown", |branch| branch.said(name))
+    }
 }
 
 impl Participant {
@@ -43,6 +54,7 @@ fn view(xid: Xid, state: &State) -> BranchView<'_> {
         ended: state.is_ended(),
         key: state.request().map(|(key, _)| key),
         members: members(state),
+        in_doubt: if let State::Prepared(branch) = state { Some(branch) } else { None },
     }
 }
 
@@ -51,7 +63,9 @@ fn name(state: &State) -> &'static str {
         State::Working(_) | State::OnePhase(_) | State::Following(_) => "working",
         State::Prepared(_) => "in-doubt",
         State::Committing(_) => "committing",
-        State::Aborting(_) => "aborting",
+        State::Enlisting(_) => "enlisting",
+        State::Active(_) => "active",
+        State::Aborting(_) | State::Dropping(_) => "aborting",
         State::Held(_) | State::Released(_) => "read-only",
         State::Committed(_) | State::OnePhaseDone(_) => "committed",
         // Given up is as good as a No: a coordinator commits only after Released.
@@ -72,6 +86,9 @@ fn members(state: &State) -> &[Member] {
         | State::Aborting(Undoing { record, .. }) => &record.members,
         State::Unknown
         | State::Past
+        | State::Enlisting(_)
+        | State::Active(_)
+        | State::Dropping(_)
         | State::Held(_)
         | State::GivenUp(_)
         | State::Released(_)

@@ -60,11 +60,11 @@ pub(super) fn page(machine: &Participant, own: &Name, doubts: &Doubts, ask: &Ask
 fn line(own: &Name, doubts: &Doubts, branch: &BranchView<'_>) -> TxnLine {
     let mine =
         BranchLine { participant: own.clone(), vote: branch.vote.map(str::to_owned), state: branch.state.to_owned() };
-    // Of the others nothing is known here but that they take part.
+    // Of the others little is known here but that they take part.
     let others = branch.members.iter().filter(|member| member.who.name != *own).map(|member| BranchLine {
         participant: member.who.name.clone(),
         vote: None,
-        state: "unknown".to_owned(),
+        state: branch.said(&member.who.name).to_owned(),
     });
     TxnLine {
         txn: branch.xid.txn,

@@ -346,7 +346,8 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                     self.links.enlist(xid, &coordinator, enlist);
                 }
                 Effect::InquirePeer { .. } => {}
-                Effect::Say { xid, line } => tracing::warn!(txn = %xid.txn, "{line}"),
+                Effect::Say { xid: Some(xid), line } => tracing::warn!(txn = %xid.txn, "{line}"),
+                Effect::Say { xid: None, line } => tracing::warn!("{line}"),
                 Effect::Prepare { age, record, work } => {
                     let xid = record.xid;
                     let work = Work { xid, age, payload: work };

@@ -207,6 +207,7 @@ impl World {
                 c::Effect::ReplyBegun { .. }
                 | c::Effect::ReplyEnlisted { .. }
                 | c::Effect::ReplyRegistry { .. }
+                | c::Effect::Forget { .. }
                 | c::Effect::Say { .. } => {}
                 c::Effect::Stop { why } => return self.on_stop(&why),
             }

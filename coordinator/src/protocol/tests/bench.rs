@@ -105,6 +105,7 @@ impl Bench {
                 | Effect::SetTimer { .. }
                 | Effect::Dial { .. }
                 | Effect::HangUp { .. }
+                | Effect::Forget { .. }
                 | Effect::Stop { .. } => {}
             }
         }
@@ -158,6 +159,19 @@ impl Bench {
             n,
             Answer::Welcome(Welcome { seen: Vec::new(), unconfirmed: Vec::new(), complete: true, remembers: true }),
         )
+    }
+
+    /// Participant `n` is restarted and dialled again: its new start is forced into the registry before anything else.
+    /// What follows from that.
+    pub(super) fn come_back(&mut self, n: u64) -> Vec<Effect> {
+        self.disconnect(n);
+        self.players.get_mut(&name(n)).expect("joined").incarnation += 1;
+        self.connect(n);
+        let effects = self.welcome(n);
+        let written =
+            |effect: &Effect| matches!(effect, Effect::Append { record: Record::Participant(_), force: true, .. });
+        assert!(matches!(&effects[..], [only] if written(only)), "{effects:?}");
+        self.force()
     }
 
     pub(super) fn vote(&mut self, n: u64, t: u64, vote: Vote) -> Vec<Effect> {

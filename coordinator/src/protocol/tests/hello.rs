@@ -1,7 +1,7 @@
 //! Hello: the line, the store, and what was committed in one phase.
 
 use handfast_common::limits::MAX_MARK_EXCEPTIONS;
-use handfast_common::messages::{Refusal, Seen, Unconfirmed};
+use handfast_common::messages::{KnownStart, Refusal, Seen, Unconfirmed};
 
 use super::*;
 
@@ -26,7 +26,8 @@ pub(super) fn listed(bench: &mut Bench, n: u64, unconfirmed: Vec<Unconfirmed>, c
 }
 
 fn hello(n: u64, from: Stamp) -> Effect {
-    send(n, from, Order::Hello { name: name(n), coordinator: own_name(), known: None })
+    let known = Some(KnownStart { incarnation: Incarnation(1), sequence: 0 });
+    send(n, from, Order::Hello { name: name(n), coordinator: own_name(), known })
 }
 
 fn seen(epoch: u64, decisions: u64) -> Seen {
@@ -144,7 +145,8 @@ fn a_list_that_can_not_go_on_is_not_asked_for_again_and_again() {
     assert_eq!(bench.force(), vec![]);
     // A key that it may hold is not presumed upon.
     let question = AskOutcome { key: key(9_999), ticket: Some(ticket(1, 0)), participants: vec![name(1)] };
-    assert_eq!(bench.ask(question), vec![Effect::Reply { to: ReplyTo(9), told: Told::Pending { txn: None } }]);
+    let pending = Effect::Reply { to: ReplyTo(9), told: Told::Pending { txn: None } };
+    assert_eq!(bench.ask(question), vec![guard(1), pending]);
 }
 
 #[test]

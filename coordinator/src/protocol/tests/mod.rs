@@ -7,14 +7,19 @@ mod abort;
 mod any_order;
 mod bench;
 mod commit;
+mod enlist;
 mod hello;
 mod inquiry;
+mod interactive;
 mod keys;
 mod mark;
 mod old_keys;
 mod one_phase;
+mod open;
+mod operator;
 mod phase_two;
 mod prefixes;
+mod race;
 mod read_only;
 mod recovery;
 mod registry;
@@ -35,7 +40,7 @@ use handfast_common::outcome::{BranchReads, Decision, Outcome, Payload, Reason, 
 use uuid::Uuid;
 
 use self::bench::{Bench, Player};
-use super::{Commit, Config, Coordinator, Effect, Input, Numbered, Record, ReplyTo, Timer, Updating};
+use super::{Commit, Config, Coordinator, Effect, Input, Numbered, Record, Registration, ReplyTo, Timer, Updating};
 
 const LOG: LogId = LogId(Uuid::from_u128(0x1060_0001));
 
@@ -163,6 +168,26 @@ fn prepare(bench: &Bench, n: u64, t: u64, age: u64, members: &[u64], from: Stamp
         task: Task::Carried(payload("work")),
     });
     send(n, from, order)
+}
+
+fn register(bench: &mut Bench, n: u64, address: &str) -> Vec<Effect> {
+    let register = Register { from: bench.identity(n), address: address.into(), seen: None };
+    bench.give(Input::ParticipantRegistered { reply: ReplyTo(5), register })
+}
+
+/// The registry's record of the first start of a participant.
+fn registration(n: u64, sequence: u64, address: &str) -> Record {
+    Record::Participant(registered(n, 1, sequence, address))
+}
+
+fn registered(n: u64, incarnation: u64, sequence: u64, address: &str) -> Registration {
+    let incarnation = Some(Incarnation(incarnation));
+    Registration { name: name(n), store: store(n), incarnation, sequence, address: address.into() }
+}
+
+/// The timer of somebody whom an inquiry waits for.
+fn guard(n: u64) -> Effect {
+    timer(Timer::Guard(name(n)), 2_000, false)
 }
 
 fn said(effects: &[Effect], n: u64) -> Vec<&Order> {

@@ -44,6 +44,7 @@ fn t04d_one_branch_is_presumed_aborted_only_when_its_own_participant_has_answere
     bench.submit(1, &[1]);
     bench.restart(false);
     greet(&mut bench, 2);
+    assert_eq!(bench.ask(question(1, &[1])), vec![guard(1), pending()]);
     for _ in 0..3 {
         // However long it takes: no timer excuses it.
         assert_eq!(bench.ask(question(1, &[1])), vec![pending()]);
@@ -62,6 +63,7 @@ fn t04d_a_question_that_names_nobody_waits_for_the_whole_registry() {
     let mut bench = Bench::with(3);
     bench.submit(1, &[1]);
     bench.restart(false);
+    assert_eq!(bench.ask(question(1, &[])), vec![guard(1), guard(2), guard(3), pending()]);
     for n in [1, 2, 3] {
         assert_eq!(bench.ask(question(1, &[])), vec![pending()]);
         greet(&mut bench, n);

@@ -46,10 +46,7 @@ fn f47_a_participant_that_is_away_is_sent_nothing_until_it_is_back() {
 #[test]
 fn a_decision_outlives_the_start_that_voted() {
     let mut bench = committing();
-    bench.disconnect(1);
-    bench.players.get_mut(&name(1)).expect("joined").incarnation = 2;
-    bench.connect(1);
-    let effects = bench.welcome(1);
+    let effects = bench.come_back(1);
     assert_eq!(said(&effects, 1), vec![&Order::Decide { to: bench.who(1), xid: xid(1), decision: Decision::Commit }]);
     bench.acknowledge(1, xid(1));
     assert_eq!(bench.acknowledge(2, xid(1)).len(), 1);

@@ -69,12 +69,9 @@ fn t01_a_reader_that_was_restarted_has_lost_its_locks() {
         if releasing {
             bench.vote(2, 1, yes());
         }
-        assert_eq!(bench.disconnect(1), vec![]);
-        bench.players.get_mut(&name(1)).expect("joined").incarnation = 2;
-        bench.connect(1);
         let from = bench.stamp(0, beyond(2), 1);
         assert_eq!(
-            bench.welcome(1),
+            bench.come_back(1),
             vec![
                 told(1, 1, 1, aborted(ReasonKind::Lost, "'p1' was restarted and lost its locks")),
                 // Its memory is gone, but an abort never hurts.

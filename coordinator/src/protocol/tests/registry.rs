@@ -3,22 +3,6 @@
 use handfast_common::messages::{Registered, Seen};
 
 use super::*;
-use crate::protocol::Registration;
-
-fn register(bench: &mut Bench, n: u64, address: &str) -> Vec<Effect> {
-    let register = Register { from: bench.identity(n), address: address.into(), seen: None };
-    bench.give(Input::ParticipantRegistered { reply: ReplyTo(5), register })
-}
-
-fn registration(n: u64, sequence: u64, address: &str) -> Record {
-    Record::Participant(Registration {
-        name: name(n),
-        store: store(n),
-        incarnation: None,
-        sequence,
-        address: address.into(),
-    })
-}
 
 fn newcomer(bench: &mut Bench, n: u64) {
     bench.players.insert(name(n), Player { store: store(n), incarnation: 1, sequence: 7 });

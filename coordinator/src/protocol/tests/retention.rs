@@ -76,15 +76,7 @@ fn trimming_is_one_write_and_the_registry_comes_first() {
     bench.run(1, &[1, 2]);
     bench.submit(2, &[1, 2]);
     let effects = bench.vote(1, 2, no(ReasonKind::Conflict));
-    let registration = |n, sequence| {
-        Record::Participant(crate::protocol::Registration {
-            name: name(n),
-            store: store(n),
-            incarnation: None,
-            sequence,
-            address: format!("host:{n}"),
-        })
-    };
+    let host = |n: u64, sequence| registration(n, sequence, &format!("host:{n}"));
     let write = |number, record, erase: &[u64]| Effect::Append {
         number: RecordNumber(number),
         record,
@@ -96,8 +88,8 @@ fn trimming_is_one_write_and_the_registry_comes_first() {
         effects,
         vec![
             told(2, 2, 2, aborted(ReasonKind::Conflict, "'p1' voted No: why")),
-            write(6, registration(1, 5), &[2]),
-            write(7, registration(2, 0), &[3]),
+            write(6, host(1, 5), &[2]),
+            write(7, host(2, 0), &[3]),
             write(8, Record::Floor { floor: txn(1), decisions: 1 }, &[4, 5]),
             decide(&bench, 2, 2, Decision::Abort, from),
         ]

@@ -10,6 +10,7 @@ use handfast_common::operation::Value;
 use handfast_common::storage::StorageError;
 
 use super::{Branch, Engine, View};
+use crate::kv::work::bytes_of;
 
 /// About how many bytes a page holds: it must fit a frame.
 const PAGE_BYTES: usize = 512 << 10;
@@ -92,11 +93,4 @@ where
         return Err(error);
     }
     Ok(rows.peek().and_then(|row| row.as_ref().ok()).map(|(key, _)| key.as_str()))
-}
-
-fn bytes_of(value: &Value) -> usize {
-    match value {
-        Value::Integer(_) => size_of::<i64>(),
-        Value::Text(text) => text.len(),
-    }
 }

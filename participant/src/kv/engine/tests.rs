@@ -14,9 +14,11 @@ use crate::kv::record::{Stored, Write};
 use crate::kv::testing::{
     HASH, LOG, add, add_within, check, delete, get, int, key, line, put, reads, record, text, txn, work, xid,
 };
-use crate::protocol::OnePhaseDone;
+use crate::protocol::{OnePhaseDone, Prepared};
 
 mod bank;
+mod interleaved;
+mod open;
 mod pages;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +62,7 @@ impl Disk {
             lines: self.lines.values().cloned().collect(),
             prepared: self.prepared.values().cloned().collect(),
             done: self.done.values().cloned().collect(),
+            starts: Vec::new(),
         }
     }
 }

@@ -141,18 +141,6 @@ fn t05_only_the_last_line_of_a_batch_is_kept_and_a_branch_in_doubt_stays_below_i
 }
 
 #[test]
-fn a08_the_incarnation_is_on_disk_before_open_returns_and_replaces_the_one_before() {
-    let disk = Disk::new();
-    for _ in 0..3 {
-        let _store = disk.open();
-        let image = Disk::over(disk.image()).store().unwrap();
-        let entries = image.read(|txn| image.journal("log").scan(txn)).unwrap();
-        let found: Vec<_> = entries.iter().map(|entry| Stored::decode(&entry.payload).unwrap()).collect();
-        assert_eq!(found, [Stored::Incarnation(INCARNATION)]);
-    }
-}
-
-#[test]
 fn a09_a_record_that_is_none_is_damage_and_is_named() {
     let line = |low| encoded(Item::Line(line(low, &[])));
     type Puts = Vec<(u64, Uuid, Vec<u8>)>;

@@ -160,6 +160,7 @@ impl World {
                 }
                 Effect::Inquire { xid, .. } => self.inquiries.push(xid),
                 Effect::SetTimer { timer, .. } => drop(self.timers.insert(timer)),
+                Effect::InquirePeer { .. } | Effect::Say { .. } => {}
                 other => panic!("{other:?} after {line}"),
             }
         }

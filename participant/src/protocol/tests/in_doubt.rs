@@ -9,6 +9,11 @@ fn asks(x: Xid, after: Duration) -> Effects {
     vec![inquire(x), timer(Timer::Inquire(x), after, true)]
 }
 
+/// The same, once the coordinator has left one unanswered.
+fn asks_all(x: Xid, after: Duration) -> Effects {
+    vec![inquire(x), inquire_peer(x), timer(Timer::Inquire(x), after, true)]
+}
+
 fn answered(p: &mut Participant, xid: Xid, answer: InquiryAnswer) -> Effects {
     p.step(Input::InquiryAnswered { xid, answer })
 }
@@ -31,8 +36,13 @@ fn f46_time_is_durations_and_backoff_doubles_up_to_its_cap() {
     let x = xid(1);
     let mut p = in_doubt(x);
     let mut pause = RETRY_FIRST;
-    for _ in 0..10 {
-        assert_eq!(fire(&mut p, Timer::Inquire(x)), asks(x, pause));
+    for round in 0..10 {
+        let mut expected = if round == 0 { asks(x, pause) } else { asks_all(x, pause) };
+        if round == 2 {
+            // The other one has not answered either: said once.
+            expected.insert(2, waits(x, "bank-b does not answer either"));
+        }
+        assert_eq!(fire(&mut p, Timer::Inquire(x)), expected);
         pause = (pause * 2).min(RETRY_CAP);
     }
     assert_eq!(pause, RETRY_CAP);
@@ -45,6 +55,7 @@ fn f47_a_flapping_connection_makes_no_storm_and_no_gap() {
     let mut p = in_doubt(x);
     let (mut asked, mut due, mut last) = (0_u64, RETRY_CAP, Duration::ZERO);
     let end = Duration::from_secs(600);
+    let (mut peers, mut said) = (0_u64, 0_u64);
     let mut take = |effects: Effects, now: Duration, due: &mut Duration, asked: &mut u64| {
         for effect in effects {
             match effect {
@@ -54,6 +65,8 @@ fn f47_a_flapping_connection_makes_no_storm_and_no_gap() {
                     *asked += 1;
                 }
                 Effect::SetTimer { timer: Timer::Inquire(_), after, .. } => *due = now + after,
+                Effect::InquirePeer { .. } => peers += 1,
+                Effect::Say { .. } => said += 1,
                 other => panic!("{other:?}"),
             }
         }
@@ -69,6 +82,7 @@ fn f47_a_flapping_connection_makes_no_storm_and_no_gap() {
     }
     // One a second, one in ten more for the connection's sake, and the first steps of the backoff.
     assert!(asked <= 600 + 60 + 10, "asked {asked} times");
+    assert!(peers < asked && said == 1, "asked the other one {peers} times, said so {said} times");
 }
 
 #[test]
@@ -79,7 +93,7 @@ fn a_broken_connection_asks_at_once_for_that_logs_branches_in_doubt() {
     assert_eq!(p.step(Input::CoordinatorLost { log: LogId(Uuid::nil()) }), vec![]);
     assert_eq!(p.step(Input::CoordinatorLost { log: LOG }), asks(first, RETRY_FIRST));
     assert_eq!(p.step(Input::CoordinatorLost { log: LOG }), vec![]);
-    assert_eq!(fire(&mut p, Timer::Inquire(first)), asks(first, RETRY_FIRST * 2));
+    assert_eq!(fire(&mut p, Timer::Inquire(first)), asks_all(first, RETRY_FIRST * 2));
 }
 
 #[test]

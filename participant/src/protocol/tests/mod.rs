@@ -63,7 +63,7 @@ fn seen(epoch: u64) -> Seen {
 }
 
 fn line(epoch: u64) -> Line {
-    Line { log: LOG, name: None, seen: seen(epoch), mark: Some(mark(0)), unproven: vec![] }
+    Line { log: LOG, name: Some(name("coordinator")), seen: seen(epoch), mark: Some(mark(0)), unproven: vec![] }
 }
 
 fn payload(text: &str) -> Payload {
@@ -180,6 +180,19 @@ fn cancel(xid: Xid, kind: ReasonKind, detail: &str) -> Effect {
 
 fn inquire(xid: Xid) -> Effect {
     Effect::Inquire { xid, coordinator: "host:7117".into(), members: vec![name("bank-a"), name("bank-b")] }
+}
+
+fn inquire_peer(xid: Xid) -> Effect {
+    Effect::InquirePeer { xid, member: members().remove(1) }
+}
+
+/// What the operator is told of a branch that waits.
+fn waits(xid: Xid, others: &str) -> Effect {
+    let line = format!(
+        "in doubt: its coordinator at host:7117 does not answer, and of the other participants {others}; it keeps its \
+         locks until one of them can tell the decision"
+    );
+    Effect::Say { xid: Some(xid), line }
 }
 
 /// The effects of a fresh Prepare of `work`.

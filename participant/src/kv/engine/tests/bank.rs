@@ -54,6 +54,7 @@ impl Bank {
                 }
                 Ended::Commit(xid, Committed::LostBranch) => panic!("{xid:?} is lost"),
                 Ended::Prepare(_, Vote::No(_) | Vote::ReadOnly(_)) | Ended::OnePhase(..) | Ended::Force(_) => {}
+                Ended::Execute(..) => panic!("nobody executes"),
             }
         }
     }
