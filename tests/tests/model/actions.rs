@@ -23,13 +23,13 @@ pub enum Action {
     Ask(usize),
     /// The next order arrives at a participant.
     Order(usize),
-    /// The same, and a copy of it is still on its way.
+    /// A copy of it is made.
     CopyOrder(usize),
     /// The next answer of a participant arrives.
     Answer(usize),
     /// The same, and it will arrive once more.
     CopyAnswer(usize),
-    /// One of the orders without a connection arrives.
+    /// One of the copies arrives.
     Late(usize),
     /// What the coordinator has handed to its log is on disk.
     WriteLog,
@@ -132,7 +132,8 @@ impl Setup {
         }
     }
 
-    fn act(&self, state: &mut State, action: Action) {
+    /// Whether it could be done at all.
+    fn act(&self, state: &mut State, action: Action) -> bool {
         let mut run = Run::new(self, state);
         match action {
             Action::Submit(transaction) => {
@@ -153,10 +154,8 @@ impl Setup {
             }
             Action::CopyOrder(n) => {
                 run.state.left.copies -= 1;
-                let message = run.state.links[n].orders.remove(0);
-                run.state.delay(n, (*message).clone());
-                run.deliver_order(n, false, (*message).clone());
-                run.settle();
+                let message = (*run.state.links[n].orders[0]).clone();
+                run.state.delay(n, message);
             }
             Action::Answer(n) => {
                 let message = (*run.state.links[n].answers.remove(0)).clone();
@@ -191,6 +190,7 @@ impl Setup {
             Action::Timer(n, p::Timer::Inquire(xid)) => run.inquiry_due(n, xid),
             Action::Timer(n, timer) => run.participate(n, p::Input::TimerFired(timer)),
         }
+        !run.premature
     }
 }
 
@@ -248,8 +248,7 @@ impl Model for Setup {
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = state.clone();
-        self.act(&mut next, action);
-        (next != *state).then_some(next)
+        (self.act(&mut next, action) && next != *state).then_some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -269,10 +268,10 @@ impl fmt::Debug for Action {
             Self::Submit(t) => write!(f, "submit {t}"),
             Self::Ask(t) => write!(f, "ask {t}"),
             Self::Order(n) => write!(f, "order to p{n}"),
-            Self::CopyOrder(n) => write!(f, "order to p{n}, copied"),
+            Self::CopyOrder(n) => write!(f, "copy of the order to p{n}"),
             Self::Answer(n) => write!(f, "answer of p{n}"),
             Self::CopyAnswer(n) => write!(f, "answer of p{n}, copied"),
-            Self::Late(at) => write!(f, "late order {at}"),
+            Self::Late(at) => write!(f, "copied order {at}"),
             Self::WriteLog => f.write_str("log written"),
             Self::Write(n) => write!(f, "p{n} written"),
             Self::Lock(n, xid) => write!(f, "p{n} has the locks of {}", sequence(xid)),

@@ -62,6 +62,8 @@ pub struct Verdicts {
 pub struct Broken {
     /// A3: a Yes without its record on disk.
     pub forced_votes: bool,
+    /// A4: an acknowledgement without its effect on disk.
+    pub forced_acknowledgements: bool,
     /// A10: an order of an older epoch, or for another start, was obeyed.
     pub fence: bool,
     /// A machine stopped.

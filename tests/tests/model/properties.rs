@@ -46,6 +46,9 @@ fn always() -> Vec<Property<Setup>> {
                 !entry.told.commit || writers(setup, t).all(|n| is_kept(state, entry, n))
             })
         }),
+        Property::always("A4 acknowledged only when it is on disk", |_, state: &State| {
+            !state.ledger.broken.forced_acknowledgements
+        }),
         Property::always("A5 each effect happens once", |_, state: &State| {
             entries(state).all(|entry| entry.branches.iter().all(|branch| branch.effects <= 1))
         }),
@@ -80,13 +83,17 @@ fn sometimes(setup: &Setup) -> Vec<Property<Setup>> {
             all.push(Property::sometimes("a restarted participant is in doubt", |_, state: &State| {
                 state.participants.iter().any(|node| node.starts > 1 && !node.disk.prepared.is_empty())
             }));
-            all.push(Property::sometimes("a restarted participant ends its doubt with a commit", |_, state: &State| {
-                (0..PARTICIPANTS).any(|n| {
-                    let node = &state.participants[n];
-                    // Its own memory says so: what an earlier start had committed would have no vote.
-                    node.starts > 1 && node.machine.branches().any(|b| b.state == "committed" && b.vote == Some("yes"))
-                })
-            }));
+            all.push(Property::sometimes(
+                "a restarted participant ends its doubt with a commit",
+                |_, state: &State| {
+                    (0..PARTICIPANTS).any(|n| {
+                        let node = &state.participants[n];
+                        // Its own memory says so: what an earlier start had committed would have no vote.
+                        node.starts > 1
+                            && node.machine.branches().any(|b| b.state == "committed" && b.vote == Some("yes"))
+                    })
+                },
+            ));
             all.push(Property::sometimes("a restarted coordinator repeats its Commit", |_, state: &State| {
                 state.coordinator.starts > 1
                     && state.links.iter().flat_map(|link| &link.orders).any(|message| {
@@ -107,9 +114,10 @@ fn sometimes(setup: &Setup) -> Vec<Property<Setup>> {
     let reads = branches().any(|branches| branches.len() > 1 && branches.clone().any(|(_, wish)| *wish == Wish::Read));
     if reads {
         all.push(Property::sometimes("a branch that only read is released", |_, state: &State| {
-            state.participants.iter().any(|node| {
-                node.held.is_empty() && node.machine.branches().any(|branch| branch.state == "read-only")
-            })
+            state
+                .participants
+                .iter()
+                .any(|node| node.held.is_empty() && node.machine.branches().any(|branch| branch.state == "read-only"))
         }));
     }
     all

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use handfast_common::ids::{Nonce, RecordNumber, Xid};
-use handfast_common::messages::{
-    Answer, FromParticipant, Inquiry, InquiryAnswer, Order, Task, ToParticipant, Told,
-};
+use handfast_common::messages::{Answer, FromParticipant, Inquiry, InquiryAnswer, Order, Task, ToParticipant, Told};
 use handfast_common::outcome::{Decision, Outcome, Vote};
 use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
 
 use super::ledger::{by_key, by_work};
+use super::memo;
 use super::setup::{Mutant, Setup};
-use super::state::{CoordinatorNode, LOG, Late, PARTICIPANTS, Part, ParticipantNode, State, name, number};
+use super::state::{CoordinatorNode, LOG, Late, Link, PARTICIPANTS, Part, ParticipantNode, State, name, number};
 
 /// A fact on its way to a machine.
 enum Fact {
@@ -25,6 +24,8 @@ pub struct Run<'a> {
     pub setup: &'a Setup,
     pub state: &'a mut State,
     facts: VecDeque<Fact>,
+    /// Whether a question has to wait for participants that have not been greeted.
+    pub premature: bool,
     /// Who asks the coordinator, and about what.
     asked: BTreeMap<c::ReplyTo, (usize, Xid)>,
 }
@@ -34,7 +35,7 @@ const OTHERS: u64 = 10;
 
 impl<'a> Run<'a> {
     pub fn new(setup: &'a Setup, state: &'a mut State) -> Self {
-        Self { setup, state, facts: VecDeque::new(), asked: BTreeMap::new() }
+        Self { setup, state, facts: VecDeque::new(), premature: false, asked: BTreeMap::new() }
     }
 
     /// The coordinator hears something, and everything that follows at once.
@@ -57,12 +58,12 @@ impl<'a> Run<'a> {
                     // A coordinator that has not begun its epoch hears nothing but that.
                     let ready = self.state.coordinator.machine.is_ready();
                     if ready || matches!(input, c::Input::RecordsForced { .. }) {
-                        let effects = self.state.coordinator.change(|node| node.machine.step(input));
+                        let effects = self.state.coordinator.change(|node| memo::coordinate(&mut node.machine, input));
                         self.carry_out(effects);
                     }
                 }
                 Fact::Participant(n, input) => {
-                    let effects = self.state.participants[n].change(|node| node.machine.step(input));
+                    let effects = self.state.participants[n].change(|node| memo::participate(&mut node.machine, input));
                     self.obey(n, effects);
                 }
             }
@@ -84,6 +85,7 @@ impl<'a> Run<'a> {
                 }
                 c::Effect::SetTimer { timer, .. } => match timer {
                     c::Timer::Silence | c::Timer::Retention => {}
+                    c::Timer::Guard(_) if !self.setup.impatient => self.premature = true,
                     c::Timer::Prepare(_)
                     | c::Timer::Resend(_)
                     | c::Timer::Guard(_)
@@ -99,6 +101,7 @@ impl<'a> Run<'a> {
                 | c::Effect::ReplyEnlisted { .. }
                 | c::Effect::ReplyRegistry { .. }
                 | c::Effect::Dial { .. }
+                | c::Effect::Forget { .. }
                 | c::Effect::Say { .. } => {}
             }
         }
@@ -158,6 +161,7 @@ impl<'a> Run<'a> {
         let stale = self.state.participants[n].is_stale(&message);
         if self.setup.mutant == Some(Mutant::NoFence)
             && let Some(line) = &self.state.participants[n].disk.line
+            && message.from.epoch < line.seen.epoch
         {
             (message.from.epoch, message.from.nonce) = (line.seen.epoch, line.seen.nonce);
         }
@@ -170,7 +174,7 @@ impl<'a> Run<'a> {
             let free = (0..).map(p::ReplyTo).find(|token| !node.requests.contains_key(token));
             let reply = free.expect("requests are few");
             node.requests.insert(reply, !late);
-            node.machine.step(p::Input::OrderReceived { reply, message })
+            memo::participate(&mut node.machine, p::Input::OrderReceived { reply, message })
         });
         let obeyed = |effect: &p::Effect| !matches!(effect, p::Effect::Reply { answer: Answer::Refused(_), .. });
         if stale && effects.iter().any(obeyed) {
@@ -183,6 +187,11 @@ impl<'a> Run<'a> {
     pub fn answer(&mut self, n: usize, to: p::ReplyTo, answer: Answer) {
         if let Answer::Voted { xid, vote } = &answer {
             self.note_vote(n, *xid, vote);
+        }
+        if let Answer::Acknowledged { xid } = &answer
+            && self.state.ledger.of(*xid).is_some_and(|entry| entry.branches[n].effects == 0)
+        {
+            self.state.ledger.broken.forced_acknowledgements = true;
         }
         let from = self.state.participants[n].identity(n);
         let stands = self.state.participants[n].change(|node| node.requests.remove(&to)).unwrap_or(false);
@@ -244,7 +253,7 @@ impl<'a> Run<'a> {
                 self.state.ledger.entries[by_key(commit.key)].durable = true;
             }
         }
-        self.state.coordinator.change(|node| node.log.extend(node.queue.drain(..keep)));
+        self.state.coordinator.change(|node| node.log.change(|log| log.extend(node.queue.drain(..keep))));
     }
 
     /// The coordinator dies when so many of its writes have reached the disk, and is started again.
@@ -252,16 +261,17 @@ impl<'a> Run<'a> {
         self.state.left.crashes -= 1;
         self.keep_records(keep);
         for n in 0..PARTICIPANTS {
-            self.state.cut(n, self.setup.late);
+            self.state.cut(n);
         }
         let forgetful = self.setup.mutant == Some(Mutant::ForgetsDecisions);
         self.state.coordinator.change(|node| {
             if forgetful {
-                node.log.retain(|(_, record, _)| !matches!(record, c::Record::Commit(_) | c::Record::End { .. }));
+                let forgotten = |record: &c::Record| matches!(record, c::Record::Commit(_) | c::Record::End { .. });
+                node.log.change(|log| log.retain(|(_, record, _)| !forgotten(record)));
             }
         });
         let node = &self.state.coordinator;
-        let started = CoordinatorNode::start(node.starts + 1, self.setup.impatient, node.log.clone());
+        let started = CoordinatorNode::start(node.starts + 1, (*node.log).clone());
         match started {
             Ok((node, effects)) => {
                 self.state.coordinator = Part::new(node);
@@ -276,7 +286,7 @@ impl<'a> Run<'a> {
 
     /// The connection to a participant breaks, and both sides notice.
     pub fn break_off(&mut self, n: usize) {
-        self.state.cut(n, self.setup.late);
+        self.state.cut(n);
         self.facts.push_back(Fact::Coordinator(c::Input::PeerDisconnected { name: name(n) }));
     }
 
@@ -284,9 +294,13 @@ impl<'a> Run<'a> {
     pub fn connect(&mut self, n: usize) {
         self.state.links[n].connected = true;
         let idle = self.state.participants[n].queue.is_empty();
+        let quiet = !self.state.coordinator.is_awaited();
         self.coordinate(c::Input::PeerConnected { name: name(n) });
         if idle && !self.setup.slow_greetings {
             self.write(n);
+            if quiet && self.state.coordinator.is_awaited() {
+                self.write_log();
+            }
         }
     }
 }
@@ -294,7 +308,7 @@ impl<'a> Run<'a> {
 impl State {
     /// All nodes have started for the first time, and none has heard of another.
     pub fn new(setup: &Setup) -> Self {
-        let (node, effects) = CoordinatorNode::start(1, setup.impatient, Vec::new()).expect("an empty log");
+        let (node, effects) = CoordinatorNode::start(1, Vec::new()).expect("an empty log");
         let mut state = Self {
             coordinator: Part::new(node),
             participants: std::array::from_fn(|n| Part::new(ParticipantNode::new(n))),
@@ -307,7 +321,7 @@ impl State {
         state
     }
 
-    /// An order without a connection. What is identical to one of them is that one.
+    /// A copy of an order. What is identical to one of them is that one.
     pub fn delay(&mut self, to: usize, message: ToParticipant) {
         let part = Part::new(Late { to, message });
         if let Err(at) = self.late.binary_search_by_key(&part.fingerprint(), Part::fingerprint) {
@@ -315,26 +329,22 @@ impl State {
         }
     }
 
-    /// A connection ends: answers on it are lost, orders may come late.
-    pub fn cut(&mut self, n: usize, late: bool) {
-        let link = std::mem::take(&mut self.links[n]);
+    /// A connection ends, and what is on it is lost.
+    pub fn cut(&mut self, n: usize) {
+        self.links[n] = Link::default();
         self.participants[n].change(|node| node.requests.values_mut().for_each(|stands| *stands = false));
-        if late {
-            link.orders.into_iter().for_each(|message| self.delay(n, (*message).clone()));
-        }
     }
 }
 
 impl CoordinatorNode {
     /// A start of the coordinator with what is on disk.
-    fn start(starts: u64, impatient: bool, log: Vec<super::state::Write>) -> Result<(Self, Vec<c::Effect>), c::RecoveryError> {
+    fn start(starts: u64, log: Vec<super::state::Write>) -> Result<(Self, Vec<c::Effect>), c::RecoveryError> {
         // The machine is built from the records; the node that it is part of is put together after that.
         let last = log.iter().map(|(number, ..)| *number).max().unwrap_or_default();
         let records = super::state::records(&log);
-        let guard = if impatient { c::Guard::Reachable } else { c::Guard::Strict };
-        let config = c::Config { guard, ..c::Config::default() };
-        let (machine, effects) = c::Coordinator::recover(config, LOG, Nonce(starts), records, last)?;
+        let (machine, effects) = c::Coordinator::recover(c::Config::default(), LOG, Nonce(starts), records, last)?;
         let timers = std::collections::BTreeSet::new();
+        let (machine, log) = (Part::new(machine), Part::new(log));
         Ok((Self { machine, log, queue: Vec::new(), timers, starts }, effects))
     }
 }

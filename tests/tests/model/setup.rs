@@ -14,8 +14,6 @@ pub struct Setup {
     pub transactions: &'static [&'static [(usize, Wish)]],
     /// What may go wrong.
     pub budget: Budget,
-    /// Whether orders outlive their connection and may arrive whenever they like.
-    pub late: bool,
     /// Whether answers take time. If not, what would be lost with its connection is not said before that has broken: for the
     /// other side it is the same.
     pub slow_answers: bool,
@@ -90,7 +88,15 @@ impl Setup {
     /// Nothing goes wrong and nothing is wrong.
     pub const fn of(transactions: &'static [&'static [(usize, Wish)]]) -> Self {
         let budget = Budget { crashes: 0, breaks: 0, copies: 0, repeats: 0 };
-        Self { transactions, budget, late: true, slow_answers: false, slow_greetings: false, impatient: false, hasty: false, mutant: None }
+        Self {
+            transactions,
+            budget,
+            slow_answers: false,
+            slow_greetings: false,
+            impatient: false,
+            hasty: false,
+            mutant: None,
+        }
     }
 
     /// With so many crashes, broken connections, copies and repetitions.

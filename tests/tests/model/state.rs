@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use handfast_common::ids::{Incarnation, LogId, Name, RecordNumber, StoreId, Xid};
-use handfast_common::messages::{FromParticipant, Identity, ToParticipant};
+use handfast_common::messages::{FromParticipant, Identity, KnownStart, ToParticipant};
 use handfast_common::outcome::Payload;
 use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
@@ -32,7 +32,7 @@ pub struct State {
     pub participants: [Part<ParticipantNode>; PARTICIPANTS],
     /// The connections between them.
     pub links: [Link; PARTICIPANTS],
-    /// Orders that outlived their connection, and copies, sorted by fingerprint: a set, for what is identical is one. They
+    /// Copies of orders, sorted by fingerprint: a set, for what is identical is one. They belong to no connection, so they
     /// arrive at any time or never, and whatever is answered goes nowhere.
     pub late: Vec<Part<Late>>,
     /// What was said and what took effect.
@@ -46,9 +46,9 @@ pub struct State {
 pub struct Budget {
     /// Crashes of whatever node.
     pub crashes: u8,
-    /// Connections that break. With a connection go all answers on it; its orders may be lost, or come much later.
+    /// Connections that break: what is on them is lost.
     pub breaks: u8,
-    /// Messages that come twice.
+    /// Messages of which a copy is made, and may come much later.
     pub copies: u8,
     /// Repetitions by a timer.
     pub repeats: u8,
@@ -110,9 +110,9 @@ pub type Write = (RecordNumber, c::Record, Vec<RecordNumber>);
 #[derive(Clone, Hash, Debug)]
 pub struct CoordinatorNode {
     /// The machine.
-    pub machine: c::Coordinator,
+    pub machine: Part<c::Coordinator>,
     /// What is on disk.
-    pub log: Vec<Write>,
+    pub log: Part<Vec<Write>>,
     /// What was handed to the log.
     pub queue: Vec<Write>,
     /// Timers that were ever set in this start; one that has lost its point does nothing.
@@ -126,7 +126,9 @@ impl CoordinatorNode {
     pub fn is_awaited(&self) -> bool {
         self.queue.iter().any(|(_, record, _)| match record {
             c::Record::Epoch { .. } | c::Record::Participant(_) | c::Record::Commit(_) | c::Record::OnePhase(_) => true,
-            c::Record::End { .. } | c::Record::Floor { .. } | c::Record::Tick { .. } | c::Record::Operator { .. } => false,
+            c::Record::End { .. } | c::Record::Floor { .. } | c::Record::Tick { .. } | c::Record::Operator { .. } => {
+                false
+            }
         })
     }
 }
@@ -147,9 +149,9 @@ pub fn records(log: &[Write]) -> Vec<c::Numbered> {
 #[derive(Clone, Hash, Debug)]
 pub struct ParticipantNode {
     /// The machine.
-    pub machine: p::Participant,
+    pub machine: Part<p::Participant>,
     /// What is on disk.
-    pub disk: Disk,
+    pub disk: Part<Disk>,
     /// What was handed to the store, in order.
     pub queue: Vec<Job>,
     /// A line that goes with the next write.
@@ -175,6 +177,8 @@ pub struct Disk {
     pub done: BTreeMap<Xid, p::Done>,
     /// Writes with a branch in them.
     pub sequence: u64,
+    /// Earlier starts.
+    pub starts: Vec<KnownStart>,
 }
 
 /// What a resource manager does.
@@ -216,7 +220,7 @@ pub struct Link {
     pub answers: Vec<Part<FromParticipant>>,
 }
 
-/// An order without a connection.
+/// A copy of an order.
 #[derive(Clone, Hash, Debug)]
 pub struct Late {
     /// To whom.

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_common::ids::{Incarnation, Xid};
-use handfast_common::messages::{InquiryAnswer, OnePhaseResult};
+use handfast_common::messages::{InquiryAnswer, KnownStart, OnePhaseResult};
 use handfast_common::outcome::{Decision, Payload, Reason, ReasonKind, Vote};
 use handfast_participant::protocol as p;
 
-use super::ledger::{by_work, Ledger};
+use super::ledger::{Ledger, by_work};
 use super::run::Run;
 use super::setup::{Mutant, Wish};
 use super::state::{Disk, Job, Late, Part, ParticipantNode, name, store};
@@ -137,10 +137,13 @@ impl Run<'_> {
             if keep > 0
                 && let Some(line) = node.noted.take()
             {
-                node.disk.take_line(line);
+                node.disk.change(|disk| disk.take_line(line));
             }
             let jobs: Vec<Job> = node.queue.drain(..keep).collect();
-            jobs.into_iter().map(|job| node.disk.write(n, job, ledger)).collect()
+            if jobs.is_empty() {
+                return Vec::new();
+            }
+            node.disk.change(|disk| jobs.into_iter().map(|job| disk.write(n, job, ledger)).collect())
         })
     }
 
@@ -148,9 +151,10 @@ impl Run<'_> {
     pub fn crash_participant(&mut self, n: usize, keep: usize) {
         self.state.left.crashes -= 1;
         drop(self.write_some(n, keep));
-        self.state.cut(n, false);
+        self.state.cut(n);
         let node = &self.state.participants[n];
-        let mut disk = node.disk.clone();
+        let mut disk = (*node.disk).clone();
+        disk.starts.push(KnownStart { incarnation: Incarnation(node.starts), sequence: disk.sequence });
         if self.setup.mutant == Some(Mutant::ForgetsPrepared) {
             disk.prepared.clear();
         }
@@ -191,12 +195,12 @@ impl ParticipantNode {
             lines: disk.line.iter().cloned().collect(),
             prepared: disk.prepared.values().map(|(record, _)| record.clone()).collect(),
             done: disk.done.values().cloned().collect(),
-            starts: Vec::new(),
+            starts: disk.starts.clone(),
         };
         let (machine, effects) = p::Participant::recover(config, recovered)?;
         let node = Self {
-            machine,
-            disk,
+            machine: Part::new(machine),
+            disk: Part::new(disk),
             queue: Vec::new(),
             noted: None,
             waiting: BTreeMap::new(),
@@ -260,5 +264,5 @@ impl Disk {
 
 /// Why work that waits ends with No.
 pub fn no() -> Reason {
-    Reason::new(ReasonKind::CheckFailed, "")
+    Reason::new(ReasonKind::LockTimeout, "")
 }
