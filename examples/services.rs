@@ -86,10 +86,11 @@ impl Ordering {
         let body = |tx: Tx| async move {
             tx.put("orders", id, format!("{count} x {item}")).await?;
             let header = tx.context().to_header()?;
+            let (items, money) = (format!("{item} {count}"), format!("customer {}", 10 * count));
             // Side by side; each of them joins.
             tokio::try_join!(
-                call(self.stock, &header, &format!("{item} {count}")),
-                call(self.payment, &header, &format!("customer {}", 10 * count)),
+                call(self.stock, &header, &items),
+                call(self.payment, &header, &money),
             )?;
             anyhow::Ok(())
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use handfast_client::{Client, Options};
+use handfast_client::{Client, Error, Options};
 
 use crate::errors::Failure;
 
@@ -33,4 +33,10 @@ impl ClientArgs {
     pub(crate) fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline)
     }
+}
+
+/// Runs a call to its end.
+pub(crate) fn block_on<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
+    runtime.block_on(call).map_err(|error| Failure::client(&error))
 }

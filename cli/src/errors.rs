@@ -247,6 +247,33 @@ const CATALOGUE: &[Entry] = &[
                answer fits its line. From anything else it could not tell what has been sent.",
         next: "name the right file, or leave --resume out to send everything",
     },
+    Entry {
+        code: "HF0507",
+        what: "an order about the registry that can't be given so",
+        more: "A name has 1 to 64 letters, digits, '-', '_' or '.'. A reason is kept in the decision log for ever.",
+        next: "mend the name, or say in a line why it is done",
+    },
+    Entry {
+        code: "HF0508",
+        what: "no such participant",
+        more: "The coordinator's registry has no participant of this name. One that was removed is listed, but is no \
+               longer counted on.",
+        next: "look at `handfast registry list`",
+    },
+    Entry {
+        code: "HF0509",
+        what: "an order about the registry was refused",
+        more: "A participant that is connected and well needs no removing, and one that has not acknowledged a commit \
+               holds the only other half of it: removed, that half is given up. The line says which it is.",
+        next: "start the participant on its own data folder; if that is gone for good, say --force",
+    },
+    Entry {
+        code: "HF0510",
+        what: "an order about the registry has no answer",
+        more: "It was sent, and the connection was lost: it may have been carried out. It is not given twice, because \
+               another store may have registered under the name meanwhile.",
+        next: "look at `handfast registry list` before you give it again",
+    },
 ];
 
 #[cfg(test)]

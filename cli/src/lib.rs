@@ -11,6 +11,7 @@ mod inspect;
 pub mod nodes;
 mod outcome;
 mod output;
+mod registry;
 mod serve;
 mod submit;
 
@@ -53,6 +54,9 @@ enum Command {
     /// Reads last committed values of a participant.
     #[command(subcommand)]
     Kv(inspect::KvCommand),
+    /// Lists the participants a coordinator counts on; the way out when one is gone for good.
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
     /// Moves money between processes of its own while it kills them.
     Demo(demo::DemoArgs),
     /// Explains an error code such as HF0103.
@@ -95,6 +99,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Outcome(args) => outcome::run(&args, cli.output),
         Command::Txn(command) => inspect::txn(&command, cli.output),
         Command::Kv(command) => inspect::kv(&command, cli.output),
+        Command::Registry(command) => registry::run(&command, cli.output),
         Command::Demo(args) => demo::run(&args, cli.output).map_err(Failure::other),
         Command::Explain { code } => errors::explain(&code, cli.output),
     }

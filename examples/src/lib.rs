@@ -4,3 +4,5 @@
 pub mod processes;
 pub mod servers;
 pub mod wire;
+
+pub use servers::start_coordinator;

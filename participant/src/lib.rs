@@ -6,7 +6,11 @@
 pub mod protocol;
 
 #[cfg(feature = "server")]
+pub mod conformance;
+#[cfg(feature = "server")]
 pub mod kv;
+#[cfg(feature = "server")]
+pub mod logged;
 #[cfg(feature = "server")]
 pub mod resource;
 #[cfg(feature = "server")]

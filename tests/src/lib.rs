@@ -1,5 +1,5 @@
 //! What the tests are made of: real processes that can be killed, stopped and asked; servers inside the test; a world
-//! over the pure machines; and the history of transactions with its checker.
+//! over the pure machines; and histories of transactions with the check that they are serializable.
 
 pub mod figures;
 pub mod history;

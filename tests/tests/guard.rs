@@ -166,6 +166,7 @@ fn t06_a_wiped_participant_is_refused_until_an_operator_removes_it_and_nothing_e
     assert!(text(&slip).contains("--force"), "{}", text(&slip));
 
     // The other way out, when it is gone for good.
+    wait_until("it owes nothing", SOON, || system.registered("p1")[0]["unacknowledged"] == 0);
     stop(&mut system.participants[1]);
     fs::remove_dir_all(&data).expect("a folder");
     wait_until("it is gone", SOON, || system.registered("p1")[0]["state"] == "disconnected");
@@ -192,10 +193,13 @@ fn t06_a_participant_with_commits_to_hear_is_removed_only_by_force_and_they_stay
     // Killed under load, with decisions that it has not heard, and its folder lost.
     let mut owed = 0;
     for round in 1.. {
-        let load = system.begin_submit(&lines(round * 4_000..(round + 1) * 4_000, "p0", "p1"), &["--deadline", "3000"]);
+        let mut load = system.begin_submit(&lines(round * 4_000..(round + 1) * 4_000, "p0", "p1"), &[]);
         std::thread::sleep(Duration::from_millis(200));
         system.participants[1].kill().expect("killed");
-        load.wait_with_output().expect("the client ends");
+        load.kill().expect("the client ends");
+        load.wait().expect("the client ends");
+        // Until what was under way is decided, one way or the other.
+        std::thread::sleep(Duration::from_millis(2_500));
         owed = system.registered("p1")[0]["unacknowledged"].as_u64().expect("a number");
         if owed > 0 {
             break;

@@ -74,7 +74,7 @@ async fn work(client: Client, recorder: Arc<Recorder>, over: Arc<AtomicBool>, se
     let mut age = None;
     while !over.load(Ordering::Relaxed) {
         let steps = plan(&mut dice);
-        let Ok(tx) = client.begin_with(Duration::from_secs(8), age).await else {
+        let Ok(tx) = client.begin_again(age, Duration::from_secs(8)).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -99,7 +99,7 @@ async fn work(client: Client, recorder: Arc<Recorder>, over: Arc<AtomicBool>, se
 }
 
 /// Runs the load, lets `trouble` happen meanwhile, and gives back the history with what is there in the end.
-fn run(system: &mut System, seed: u64, trouble: impl FnOnce(&mut System)) -> (History, usize) {
+fn run(system: &mut System, seed: u64, trouble: impl FnOnce(&mut System, &AtomicUsize)) -> (History, usize) {
     let recorder = Arc::new(Recorder::default());
     let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let address = system.coordinator.address().to_owned();
@@ -120,7 +120,7 @@ fn run(system: &mut System, seed: u64, trouble: impl FnOnce(&mut System)) -> (Hi
             });
         })
     };
-    trouble(system);
+    trouble(system, &count);
     over.store(true, Ordering::Relaxed);
     load.join().expect("the load ends");
     wait_until("nothing in doubt", Duration::from_secs(10), || !system.is_in_doubt());
@@ -152,7 +152,12 @@ fn check(history: &History, system: &System) {
 #[test]
 fn a07_interactive_transactions_at_concurrency_32_are_serializable() {
     let mut system = System::start(PROGRAM, PARTICIPANTS as usize);
-    let (history, committed) = run(&mut system, 1, |_| std::thread::sleep(Duration::from_secs(5)));
+    let (history, committed) = run(&mut system, 1, |_, count| {
+        let began = Instant::now();
+        while count.load(Ordering::Relaxed) < 800 && began.elapsed() < Duration::from_secs(40) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
     assert!(committed > 500, "{committed} committed");
     check(&history, &system);
 }
@@ -160,7 +165,7 @@ fn a07_interactive_transactions_at_concurrency_32_are_serializable() {
 #[test]
 fn a07_interactive_transactions_are_serializable_while_processes_are_killed() {
     let mut system = System::start(PROGRAM, PARTICIPANTS as usize);
-    let (history, committed) = run(&mut system, 2, |system| {
+    let (history, committed) = run(&mut system, 2, |system, _| {
         let began = Instant::now();
         let mut dice = SmallRng::seed_from_u64(2);
         while began.elapsed() < Duration::from_secs(12) {

@@ -102,7 +102,8 @@ fn t02_all_in_doubt_wait_and_say_so_and_nobody_guesses() {
     let mut system = System::start(PROGRAM, 2);
     let (wires, _alive) = behind_wires(&mut system, &[0, 1]);
     commit_and_kill(&mut system, &wires, transfer(7, "p0", "p1"));
-    // What is on its way between them takes its time; the wires are whole again, the coordinator is not.
+    // What was on its way is lost by now; the wires are whole again, the coordinator is not.
+    std::thread::sleep(2 * SLOW);
     wires.iter().for_each(Wire::mend);
     let peer_says = |of: usize, other: &str| {
         let lines = system.in_doubt(&system.participants[of]);

@@ -43,10 +43,19 @@ impl Client {
     /// # Errors
     /// See [`BeginError`]. Nothing happened.
     pub async fn begin(&self, deadline: Duration) -> Result<Tx, BeginError> {
-        self.begin_until(None, Instant::now() + deadline.min(MAX_CALL_TIMEOUT)).await
+        self.begin_again(None, deadline).await
     }
 
-    /// The same, with the age of an earlier attempt.
+    /// The same as an earlier attempt, if there was one, with the age it had: so that it does not start as the youngest
+    /// again, and is the oldest one day.
+    ///
+    /// # Errors
+    /// See [`BeginError`]. Nothing happened.
+    pub async fn begin_again(&self, age: Option<Age>, deadline: Duration) -> Result<Tx, BeginError> {
+        self.begin_until(age, Instant::now() + deadline.min(MAX_CALL_TIMEOUT)).await
+    }
+
+    /// The same, until a moment.
     pub(super) async fn begin_until(&self, age: Option<Age>, deadline: Instant) -> Result<Tx, BeginError> {
         let (wanted, opened) = oneshot::channel();
         let client = self.clone();

@@ -118,7 +118,9 @@ pub struct AskOutcome {
     pub key: Key,
     /// Its first ticket. With one the question fences the key; without one it only looks.
     pub ticket: Option<Ticket>,
-    /// Who held its branches, where the asker knows; fewer to wait for.
+    /// Who held its branches, where the asker knows; fewer to wait for. Of an interactive transaction: those where
+    /// operations were answered, or nobody if others worked in it too. A name too many turns a branch that may have
+    /// committed alone into one of several.
     #[serde(deserialize_with = "codec::bounded::<_, _, MAX_BRANCHES>")]
     pub participants: Vec<Name>,
 }

@@ -53,9 +53,11 @@ pub struct RegistryOrder {
 /// What an operator can do about a participant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum RegistryAct {
-    /// Forget it: another store may register under the name, and nothing waits for it any more.
+    /// Forget it: another store may register under the name, and nothing waits for it any more. What it committed alone,
+    /// or has not acknowledged, is lost with it: the operator answers for that.
     Remove,
-    /// Inquiries stop waiting for it until the coordinator's next start. It stays registered.
+    /// Inquiries stop waiting for it until the coordinator's next start. It stays registered. Without it an older
+    /// transaction is presumed aborted, which is wrong if it alone knows of a commit: the operator answers for that.
     Release,
 }
 

@@ -9,11 +9,11 @@ use std::{fs, io};
 
 use uuid::Uuid;
 
-use handfast_common::ids::{Epoch, Name, Nonce, RecordNumber, StoreId};
+use handfast_common::ids::{Epoch, Incarnation, Name, Nonce, RecordNumber, StoreId};
 use handfast_common::storage::{CommitMode, Folder, Kind, StorageError};
 
 use super::{DecisionLog, Entry, LogOptions, LogWorker, RedbLog, conformance};
-use crate::protocol::{Record, Registration};
+use crate::protocol::{Config, Coordinator, OperatorAct, Record, Registration};
 
 fn open(path: &Path, commit: CommitMode) -> Result<RedbLog, StorageError> {
     let folder = Folder::lock(path, Kind::Coordinator, "coordinator")?;
@@ -127,7 +127,7 @@ fn records_of_every_kind_survive_a_restart() {
     let registration = Registration {
         name: Name::new("bank-a").expect("a name"),
         store: StoreId(Uuid::from_u128(5)),
-        incarnation: None,
+        incarnation: Some(Incarnation(3)),
         sequence: 9,
         address: "127.0.0.1:1".to_owned(),
     };
@@ -137,6 +137,34 @@ fn records_of_every_kind_survive_a_restart() {
     let found = open(folder.path(), CommitMode::TwoPhase).expect("reopens").read_all().expect("sound");
     let expected: Vec<_> = batch.iter().map(|entry| (entry.number, entry.record.clone())).collect();
     assert_eq!(found.records, expected);
+}
+
+#[test]
+fn t06_a_removal_and_the_entry_it_erases_are_one_write_and_a_restart_finds_both_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = Name::new("bank-a").expect("a name");
+    let registration = Registration {
+        name: name.clone(),
+        store: StoreId(Uuid::from_u128(5)),
+        incarnation: Some(Incarnation(3)),
+        sequence: 9,
+        address: "127.0.0.1:1".to_owned(),
+    };
+    let entry = |number, record, erase| Entry { number: RecordNumber(number), record, erase };
+    let operator = |act| Record::Operator { act, reason: "burnt".to_owned() };
+    let batch = [
+        epoch(1),
+        entry(2, Record::Participant(registration.clone()), Vec::new()),
+        entry(3, operator(OperatorAct::Released { name: name.clone(), epoch: Epoch(1) }), Vec::new()),
+        entry(4, operator(OperatorAct::Removed(registration)), vec![RecordNumber(2)]),
+    ];
+    open(folder.path(), CommitMode::TwoPhase).expect("opens").write(&batch).expect("a write");
+    let found = open(folder.path(), CommitMode::TwoPhase).expect("reopens").read_all().expect("sound");
+    let numbers: Vec<u64> = found.records.iter().map(|(number, _)| number.0).collect();
+    assert_eq!(numbers, vec![1, 3, 4]);
+    let recovered = Coordinator::recover(Config::default(), found.log, Nonce(7), found.records, found.last_number);
+    let lines = recovered.expect("sound").0.registry().lines;
+    assert_eq!(lines.iter().map(|line| (&line.name, line.state.as_str())).collect::<Vec<_>>(), [(&name, "removed")]);
 }
 
 #[test]

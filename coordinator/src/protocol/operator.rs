@@ -118,11 +118,12 @@ impl Coordinator {
         let record = Record::Operator { act: OperatorAct::Removed(registration.clone()), reason: reason.clone() };
         let awaited = Awaited::Removal(Box::new(Removal { registration, reason }), reply);
         self.append(record, vec![number], Some(awaited), true, out);
+        // Before anything ends: a trim rewrites the entries of all who are registered.
+        self.registry.remove(&name);
         for txn in self.transactions_at(&name) {
             self.give_up_undecided(txn, &name, out);
         }
         self.leave_to_nobody(&name, store);
-        self.registry.remove(&name);
         self.peers.remove(&name);
         out.push(Effect::Forget { name });
     }

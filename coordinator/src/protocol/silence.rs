@@ -47,7 +47,8 @@ impl Coordinator {
                 self.shed_at(&name, waiting, out);
             }
         }
-        if !self.live.is_empty() {
+        // What only waits for participants that were removed would be watched for ever.
+        if self.live.values().any(|transaction| !transaction.is_at_rest()) {
             self.arm_silence(out);
         }
     }

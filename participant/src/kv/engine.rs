@@ -379,7 +379,7 @@ impl<V: View> Engine<V> {
 }
 
 /// The transactions of one coordinator that a mark covers, among the keys of a map.
-pub(super) fn covered<T>(map: &BTreeMap<Xid, T>, log: LogId, mark: &Mark) -> Vec<Xid> {
+pub(crate) fn covered<T>(map: &BTreeMap<Xid, T>, log: LogId, mark: &Mark) -> Vec<Xid> {
     let least = |txn| Xid { log, txn, nonce: Nonce(0) };
     let below = map.range(least(TxnId(Uuid::nil()))..least(mark.low));
     below.map(|(xid, _)| *xid).filter(|xid| mark.covers(xid.txn)).collect()

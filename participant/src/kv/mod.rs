@@ -22,6 +22,7 @@ mod work;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +81,7 @@ struct Inner {
     sequence: Cell<u64>,
     recovered: Recovered,
     identity: StoreId,
+    file: PathBuf,
     created: bool,
     fatal: Arc<Fatal>,
     /// After the state: the last snapshot goes before the file is closed.
@@ -129,6 +131,7 @@ impl KvStore {
         let (identity, created) = (StoreId(store.identity()), store.was_created());
         let (mut writer, found) = Writer::open(store, Arc::clone(&space))?;
         let file = writer.file().clone();
+        let path = file.store.file().to_owned();
         let snapshot = Snapshot::take(file.clone(), space)?;
         let engine = Engine::new(snapshot, &found).map_err(|twice| file.refuse("log", &twice.to_string()))?;
         let first = writer.begin(incarnation)?;
@@ -158,6 +161,7 @@ impl KvStore {
             sequence: Cell::new(first.sequence),
             recovered,
             identity,
+            file: path,
             created,
             fatal,
             worker,
@@ -267,6 +271,14 @@ impl ResourceManager for KvStore {
 }
 
 impl ParticipantLog for KvStore {
+    fn identity(&self) -> StoreId {
+        self.0.identity
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.file.clone()
+    }
+
     fn recovered(&self) -> Recovered {
         self.0.recovered.clone()
     }

@@ -1,6 +1,6 @@
 //! Links to coordinators: registering, and asking about branches in doubt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -8,10 +8,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use handfast_common::ids::{LogId, Xid};
 use handfast_common::messages::{Enlist, Inquiry, Register};
 use handfast_common::rpc::service::{CoordinatorServiceRequest as Request, CoordinatorServiceResponse};
-use handfast_common::rpc::{Hello, Peer, PeerEvent, Role, Versions};
+use handfast_common::rpc::{Hello, Peer, PeerEvent};
 
 use super::owner::Event;
-use crate::protocol::Config;
 
 /// A call unanswered for this long means a connection that has lost something.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +34,10 @@ struct Link {
     registers: bool,
     /// The log at its other end, while connected.
     log: Option<LogId>,
+    /// Whether the last attempt to connect failed.
+    down: bool,
+    /// The logs that were to be asked for here since there was a connection. Few: records name this address for them.
+    asked: BTreeSet<LogId>,
 }
 
 /// All links, by address.
@@ -45,16 +48,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new(config: &Config, inbox: UnboundedSender<Event>) -> Self {
-        let hello = Hello {
-            versions: Versions::OWN,
-            role: Role::Participant,
-            identity: config.store.0,
-            epoch: 0,
-            nonce: config.incarnation.0,
-            sequence: 0,
-            name: Some(config.name.clone()),
-        };
+    pub(super) fn new(hello: Hello, inbox: UnboundedSender<Event>) -> Self {
         Self { hello, inbox, links: BTreeMap::new() }
     }
 
@@ -76,13 +70,15 @@ impl Links {
                 let _ = inbox.send(Event::Link { address: of_events.clone(), event });
             },
         );
-        self.links.insert(address.to_owned(), Link { peer, registers, log: None });
+        self.links.insert(address.to_owned(), Link { peer, registers, log: None, down: false, asked: BTreeSet::new() });
     }
 
     /// Takes note of a connection; whether to register over it.
     pub(super) fn connected(&mut self, address: &str, log: LogId) -> bool {
         self.links.get_mut(address).is_some_and(|link| {
             link.log = Some(log);
+            link.down = false;
+            link.asked.clear();
             link.registers
         })
     }
@@ -95,6 +91,13 @@ impl Links {
     /// The log at the other end of a link that is connected.
     pub(super) fn log_at(&self, address: &str) -> Option<LogId> {
         self.links.get(address).and_then(|link| link.log)
+    }
+
+    /// Takes note that nobody answers at an address: whose loss that is, where it was not noticed before.
+    pub(super) fn unreachable(&mut self, address: &str) -> Vec<LogId> {
+        let Some(link) = self.links.get_mut(address) else { return Vec::new() };
+        let before = std::mem::replace(&mut link.down, true);
+        if before { Vec::new() } else { link.asked.iter().copied().collect() }
     }
 
     pub(super) fn register(&self, address: &str, register: Register) {
@@ -110,9 +113,14 @@ impl Links {
     }
 
     /// Asks the coordinator whose log it is, wherever it is connected from; else at the address of the prepare record.
-    /// With no connection the question is lost, and asked again later.
-    pub(super) fn inquire(&mut self, xid: Xid, hint: &str, inquiry: Inquiry) {
-        self.call(xid, hint, Call::Inquire(xid), Request::Inquire { inquiry });
+    /// With no connection the question is lost, and asked again later. Says so, once, if it is known by now that nobody
+    /// is there: after a restart there was no connection whose end would tell.
+    pub(super) fn inquire(&mut self, xid: Xid, hint: &str, inquiry: Inquiry) -> bool {
+        if self.call(xid, hint, Call::Inquire(xid), Request::Inquire { inquiry }) {
+            return false;
+        }
+        let link = self.links.get_mut(hint).filter(|link| link.asked.len() < MAX_LINKS);
+        link.is_some_and(|link| link.asked.insert(xid.log) && link.down)
     }
 
     /// Enlists at the coordinator whose log it is, on the same terms.
@@ -120,12 +128,13 @@ impl Links {
         self.call(xid, hint, Call::Enlist(xid), Request::Enlist { enlist });
     }
 
-    fn call(&mut self, xid: Xid, hint: &str, call: Call, request: Request) {
-        let connected = self.links.values().find(|link| link.log == Some(xid.log));
-        if let Some(link) = connected {
-            link.peer.send(call, request, CALL_TIMEOUT);
-        } else {
+    /// Whether there was a connection to call over.
+    fn call(&mut self, xid: Xid, hint: &str, call: Call, request: Request) -> bool {
+        let Some(link) = self.links.values().find(|link| link.log == Some(xid.log)) else {
             self.keep(hint, false);
-        }
+            return false;
+        };
+        link.peer.send(call, request, CALL_TIMEOUT);
+        true
     }
 }

@@ -14,17 +14,22 @@ use tokio::time::Instant;
 
 use handfast_common::ids::LogId;
 use handfast_common::limits::REGISTER_EVERY;
-use handfast_common::messages::{Enlist, Executed, FromParticipant, Identity, Inquiry, PeerTold, Register, Registered};
+use handfast_common::messages::{
+    Enlist, Executed, FromParticipant, Identity, Inquiry, PeerInquiry, PeerTold, Register, Registered,
+};
 use handfast_common::outcome::Vote;
 use handfast_common::rpc::service::{
     CoordinatorServiceResponse, ParticipantServiceRequest as Request, ParticipantServiceResponse as Response,
 };
-use handfast_common::rpc::{ConnectionId, Connections, Event as Wire, Hello, Listener, RequestId, Role, Timers};
+use handfast_common::rpc::{
+    ConnectionId, Connections, Event as Wire, Hello, Listener, RequestId, Role, Timers, Versions,
+};
 use handfast_common::storage::StorageError;
 
 use super::ServeError;
 use super::links::{Call, Links, Told};
 use super::listing::{self, Doubts};
+use super::peers::{self, Peers};
 use crate::protocol::{Config, Effect, Input, Participant, ReplyTo, Timer};
 use crate::resource::{Committed, ParticipantLog, ResourceManager, Work};
 
@@ -32,6 +37,7 @@ use crate::resource::{Committed, ParticipantLog, ResourceManager, Work};
 pub(super) enum Event {
     Wire(Wire<Request, Response>),
     Link { address: String, event: Told },
+    Peer { address: String, event: peers::Told },
     Fatal(StorageError),
 }
 
@@ -58,6 +64,7 @@ pub(super) struct Owner<R> {
     config: Config,
     advertised: String,
     links: Links,
+    peers: Peers,
     /// The wire's names of coordinators, by connection: when it closes, branches in doubt may ask.
     coordinators: BTreeMap<ConnectionId, LogId>,
     timers: Timers<Alarm>,
@@ -93,7 +100,8 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
         Self {
             machine,
             store,
-            links: Links::new(&config, deliver.clone()),
+            links: Links::new(hello(&config), deliver.clone()),
+            peers: Peers::new(hello(&config), deliver.clone()),
             config,
             advertised,
             coordinators: BTreeMap::new(),
@@ -122,7 +130,7 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
         listener: Listener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let (hello, deliver) = (self.hello(), self.deliver.clone());
+        let (hello, deliver) = (hello(&self.config), self.deliver.clone());
         // A task of its own: under load this loop always has something better to do than to accept.
         let mut accepting = JoinSet::new();
         accepting.spawn(
@@ -158,18 +166,6 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
         }
     }
 
-    fn hello(&self) -> Hello {
-        Hello {
-            versions: handfast_common::rpc::Versions::OWN,
-            role: Role::Participant,
-            identity: self.config.store.0,
-            epoch: 0,
-            nonce: self.config.incarnation.0,
-            sequence: 0,
-            name: Some(self.config.name.clone()),
-        }
-    }
-
     /// Who speaks, as of now.
     fn identity(&self) -> Identity {
         Identity {
@@ -186,6 +182,11 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
             match event {
                 Event::Wire(wire) => self.on_wire(wire),
                 Event::Link { address, event } => self.on_link(&address, event),
+                Event::Peer { address, event } => {
+                    if let Some((xid, PeerTold { from, answer })) = self.peers.on_event(&address, event) {
+                        self.facts.push_back(Input::PeerAnswered { xid, from, answer });
+                    }
+                }
                 Event::Fatal(error) => self.stopped = Some(ServeError::Storage(error)),
             }
         }
@@ -260,7 +261,11 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                     self.facts.push_back(Input::CoordinatorLost { log });
                 }
             }
-            Told::Unreachable { why } => tracing::info!(address, %why, "coordinator not reachable"),
+            Told::Unreachable { why } => {
+                tracing::info!(address, %why, "coordinator not reachable");
+                self.facts
+                    .extend(self.links.unreachable(address).into_iter().map(|log| Input::CoordinatorLost { log }));
+            }
             Told::Answered { response, tag } => self.on_answer(address, tag, response),
             Told::Failed { why, .. } => tracing::debug!(address, %why, "a call to the coordinator failed"),
         }
@@ -304,6 +309,7 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                     for address in self.links.registering() {
                         self.register(&address);
                     }
+                    self.peers.tidy();
                     self.timers.set(Alarm::Register, REGISTER_EVERY, true);
                 }
             }
@@ -345,7 +351,10 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                     let enlist = Enlist { from: self.identity(), xid, active };
                     self.links.enlist(xid, &coordinator, enlist);
                 }
-                Effect::InquirePeer { .. } => {}
+                Effect::InquirePeer { xid, member } => {
+                    let inquiry = PeerInquiry { from: self.identity(), to: member.who, xid };
+                    self.peers.inquire(&member.address, inquiry);
+                }
                 Effect::Say { xid: Some(xid), line } => tracing::warn!(txn = %xid.txn, "{line}"),
                 Effect::Say { xid: None, line } => tracing::warn!("{line}"),
                 Effect::Prepare { age, record, work } => {
@@ -378,7 +387,9 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                 Effect::NoteLine(line) => self.store.note(line),
                 Effect::Inquire { xid, coordinator, members } => {
                     let inquiry = Inquiry { from: self.identity(), xid, members };
-                    self.links.inquire(xid, &coordinator, inquiry);
+                    if self.links.inquire(xid, &coordinator, inquiry) {
+                        self.facts.push_back(Input::CoordinatorLost { log: xid.log });
+                    }
                 }
                 Effect::SetTimer { timer, after, jitter } => self.timers.set(Alarm::Machine(timer), after, jitter),
                 Effect::Stop { why } => self.stopped = Some(ServeError::Integrity(why)),
@@ -394,5 +405,18 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
             // Polled again by the loop, which leaves its own waker.
             Poll::Pending => self.doing.push(doing),
         }
+    }
+}
+
+/// How this participant begins every connection.
+fn hello(config: &Config) -> Hello {
+    Hello {
+        versions: Versions::OWN,
+        role: Role::Participant,
+        identity: config.store.0,
+        epoch: 0,
+        nonce: config.incarnation.0,
+        sequence: 0,
+        name: Some(config.name.clone()),
     }
 }

@@ -8,7 +8,8 @@ use handfast_common::outcome::Outcome;
 use uuid::Uuid;
 
 use super::dice::Dice;
-use super::store::Wish;
+use super::interactive::Interactive;
+use super::wish::Wish;
 
 /// What a client knows about its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +26,7 @@ pub enum Known {
     Rejected,
 }
 
-/// One thing that a client wants done.
+/// One thing that a client wants done in one go.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Its request, the same on every resend.
@@ -41,6 +42,8 @@ pub struct Wanted {
 pub struct Clients {
     /// By key.
     pub wanted: BTreeMap<Key, Wanted>,
+    /// Those that work step by step, by key.
+    pub interactive: BTreeMap<Key, Interactive>,
 }
 
 impl Clients {
@@ -68,16 +71,42 @@ impl Clients {
         key
     }
 
+    /// Draws an interactive one.
+    pub fn draw_interactive(&mut self, dice: &mut Dice, names: &[Name], ticket: Ticket) -> Key {
+        let key = Key(Uuid::from_u128(1_000_000 + self.interactive.len() as u128));
+        self.interactive.insert(key, Interactive::draw(dice, names, key, ticket));
+        key
+    }
+
+    /// What its client knows about a key.
+    #[must_use]
+    pub fn known(&self, key: Key) -> Known {
+        self.wanted.get(&key).map_or_else(|| self.interactive[&key].known, |wanted| wanted.known)
+    }
+
     /// The question for the outcome of a key.
     #[must_use]
     pub fn question(&self, key: Key) -> AskOutcome {
-        let wanted = &self.wanted[&key];
-        AskOutcome { key, ticket: Some(wanted.request.ticket), participants: wanted.wishes.keys().cloned().collect() }
+        let (ticket, participants) = match self.wanted.get(&key) {
+            Some(wanted) => (wanted.request.ticket, wanted.wishes.keys().cloned().collect()),
+            None => (self.interactive[&key].ticket, self.interactive[&key].names()),
+        };
+        AskOutcome { key, ticket: Some(ticket), participants }
     }
 
     /// An answer: what was told once stays (A2).
     pub fn hear(&mut self, key: Key, told: &Told) {
-        let Some(wanted) = self.wanted.get_mut(&key) else { return };
+        let (known, only_read) = match (self.wanted.get_mut(&key), self.interactive.get_mut(&key)) {
+            (Some(wanted), _) => {
+                let only_read = wanted.wishes.len() > 1 && wanted.wishes.values().all(|wish| *wish == Wish::Read);
+                (&mut wanted.known, only_read)
+            }
+            (None, Some(interactive)) => {
+                let only_read = interactive.has_only_read();
+                (&mut interactive.known, only_read)
+            }
+            (None, None) => return,
+        };
         let now = match told {
             Told::Outcome { outcome: Outcome::Committed(_), .. } => Known::Committed,
             Told::Outcome { outcome: Outcome::Aborted(_), .. } => Known::Aborted,
@@ -85,17 +114,22 @@ impl Clients {
             // It may be another copy that was refused: the others may have run.
             Told::Rejected(Rejection::Overloaded(_) | Rejection::UnknownParticipant { .. }) => Known::Rejected,
             Told::Pending { .. } => return,
+            // To a rollback of what is not known any more: it says nothing.
+            Told::Outcome { outcome: Outcome::NotFound, .. } if self.interactive.contains_key(&key) => return,
             other => panic!("{key} was told {other:?}"),
         };
         // What only read has no record; in a later epoch it may be answered Aborted, and the earlier
         // answer may arrive after that (t20).
-        let only_read = wanted.wishes.len() > 1 && wanted.wishes.values().all(|wish| *wish == Wish::Read);
-        match (wanted.known, now) {
-            (Known::Committed, Known::Aborted) | (Known::Aborted, Known::Committed) if only_read => {}
-            (Known::Committed, Known::Aborted) | (Known::Aborted, Known::Committed) => {
-                panic!("{key} was told {:?}, and now {now:?}", wanted.known)
+        match (*known, now) {
+            (Known::Committed, Known::Aborted) | (Known::Aborted, Known::Committed) if only_read => {
+                if let Some(interactive) = self.interactive.get_mut(&key) {
+                    interactive.flipped = true;
+                }
             }
-            (Known::Open | Known::Rejected, now) => wanted.known = now,
+            (Known::Committed, Known::Aborted) | (Known::Aborted, Known::Committed) => {
+                panic!("{key} was told {known:?}, and now {now:?}")
+            }
+            (Known::Open | Known::Rejected, now) => *known = now,
             (Known::Committed | Known::Aborted | Known::Forgotten, _) => {}
         }
     }

@@ -8,8 +8,11 @@ use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
 
 use super::client::Known;
-use super::nodes::Asker;
+use super::nodes::{Asker, Waiter};
 use super::{Event, LOG, MS, PARTICIPANTS, World};
+
+/// How long a fault holds a message back at most.
+pub(super) const LONGEST_DELAY: u64 = 2_500 * MS;
 
 impl World {
     /// Whether something goes wrong just now: once in `n` times, more seldom in a mild world, never in a healed one.
@@ -23,7 +26,7 @@ impl World {
 
     fn net_delay(&mut self) -> u64 {
         if self.trouble(40) {
-            self.dice.between(50, 2_500) * MS
+            self.dice.between(50 * MS, LONGEST_DELAY)
         } else if self.healed {
             self.dice.between(100, MS)
         } else {
@@ -113,7 +116,7 @@ impl World {
         self.events += 1;
         let node = &mut self.participants[n];
         if node.machine.is_some() {
-            node.answers.insert(reply, connection);
+            node.answers.insert(reply, Waiter::Coordinator(connection));
             self.participate(n, p::Input::OrderReceived { reply, message });
         }
     }
@@ -214,25 +217,19 @@ impl World {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(key.0.as_bytes());
         let hash = handfast_common::ids::ContentHash(bytes);
-        if self.coordinator.is_ready() {
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::TransactionSubmitted { reply, request, hash });
-        }
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::TransactionSubmitted { reply, request, hash });
     }
 
     /// Asks until it is known.
     pub(super) fn on_ask(&mut self, key: Key) {
-        match self.clients.wanted[&key].known {
+        match self.clients.known(key) {
             Known::Open | Known::Rejected => {}
             // Now and then somebody asks again, and has to hear the same.
             Known::Committed | Known::Aborted if self.dice.one_in(3) => {}
             Known::Committed | Known::Aborted | Known::Forgotten => return,
         }
-        if self.coordinator.is_ready() {
-            let question = self.clients.question(key);
-            let reply = self.coordinator.expect(Asker::Client(key));
-            self.coordinate(c::Input::OutcomeAsked { reply, question });
-        }
+        let question = self.clients.question(key);
+        self.ask_coordinator(Asker::Client(key), |reply| c::Input::OutcomeAsked { reply, question });
         let after = self.dice.between(100, 500) * MS;
         self.at(after, Event::Ask(key));
     }

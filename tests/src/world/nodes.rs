@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use handfast_common::ids::{Incarnation, Name, Nonce, RecordNumber, StoreId, Xid};
-use handfast_common::messages::{Identity, Order, Registered, Told};
+use handfast_common::messages::{Enlisted, Identity, InquiryAnswer, KnownStart, Order, Registered, Told};
 use handfast_common::outcome::{Decision, Outcome};
 use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
@@ -31,19 +31,32 @@ impl<T: Ord + Clone> Timers<T> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asker {
     Client(Key),
+    Beginner(Key),
     Newcomer(usize, u64),
     InDoubt(usize, u64, Xid),
+    Enlisting(usize, u64, Xid),
+}
+
+/// Who waits for an answer of a participant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiter {
+    /// The coordinator, over this connection.
+    Coordinator(u64),
+    /// Another participant, this start of it, about this transaction.
+    Peer(usize, u64, Xid),
+    /// One who works in an interactive transaction, about this step.
+    Caller(Key, usize, usize),
 }
 
 #[derive(Debug)]
 pub(super) struct CoordinatorNode {
-    config: c::Config,
+    pub(super) config: c::Config,
     pub(super) machine: Option<c::Coordinator>,
     pub(super) log: Log,
     /// Counts starts: what belongs to an earlier one is lost.
     pub(super) start: u64,
     pub(super) timers: Timers<c::Timer>,
-    askers: BTreeMap<c::ReplyTo, Asker>,
+    pub(super) askers: BTreeMap<c::ReplyTo, Asker>,
     replies: u64,
 }
 
@@ -53,7 +66,7 @@ impl CoordinatorNode {
         Self { config, machine: None, log: Log::default(), start: 0, timers, askers: BTreeMap::new(), replies: 0 }
     }
 
-    pub(super) fn expect(&mut self, asker: Asker) -> c::ReplyTo {
+    fn expect(&mut self, asker: Asker) -> c::ReplyTo {
         self.replies += 1;
         self.askers.insert(c::ReplyTo(self.replies), asker);
         c::ReplyTo(self.replies)
@@ -70,11 +83,15 @@ pub(super) struct ParticipantNode {
     pub(super) machine: Option<p::Participant>,
     pub(super) store: Store,
     pub(super) start: u64,
+    /// The start of it that runs, or ran last.
+    running: u64,
     pub(super) timers: Timers<p::Timer>,
     /// The coordinator's connection to it.
     pub(super) connection: Option<u64>,
-    /// Over which connection each answer goes.
-    pub(super) answers: BTreeMap<p::ReplyTo, u64>,
+    /// To whom each answer goes.
+    pub(super) answers: BTreeMap<p::ReplyTo, Waiter>,
+    /// What it has told the operator about.
+    pub(super) said: u32,
     pub(super) dialling: bool,
     pub(super) dialled: bool,
 }
@@ -86,9 +103,11 @@ impl ParticipantNode {
             machine: None,
             store: Store::default(),
             start: 0,
+            running: 0,
             timers: Timers(BTreeMap::new()),
             connection: None,
             answers: BTreeMap::new(),
+            said: 0,
             dialling: false,
             dialled: false,
         }
@@ -108,7 +127,7 @@ impl ParticipantNode {
 
 impl World {
     pub(super) fn start_coordinator(&mut self) {
-        if self.coordinator.machine.is_some() || self.is_held_back() {
+        if self.coordinator.machine.is_some() || self.is_held_back() || self.gone {
             return;
         }
         let node = &mut self.coordinator;
@@ -126,7 +145,13 @@ impl World {
             return;
         }
         let node = &mut self.participants[n];
+        // The store remembers the starts before this one, and what each came to.
+        let before = KnownStart { incarnation: Incarnation(node.running), sequence: node.store.disk.sequence };
+        if node.running > 0 {
+            node.store.disk.starts.push(before);
+        }
         node.start += 1;
+        node.running = node.start;
         // The incarnation is forced before the first word.
         node.store.disk.sequence += 1;
         let Identity { name, store, incarnation, .. } = node.identity();
@@ -136,6 +161,14 @@ impl World {
         let start = node.start;
         self.at(0, Event::RegisterDue(n, start));
         self.obey(n, effects);
+    }
+
+    /// A request over a connection of its own; without a coordinator it is lost.
+    pub(super) fn ask_coordinator(&mut self, asker: Asker, input: impl FnOnce(c::ReplyTo) -> c::Input) {
+        if self.coordinator.is_ready() {
+            let reply = self.coordinator.expect(asker);
+            self.coordinate(input(reply));
+        }
     }
 
     /// One step of the coordinator.
@@ -159,6 +192,17 @@ impl World {
                         self.deliver(Event::Told(key, told));
                     }
                 }
+                c::Effect::ReplyBegun { to, begun } => {
+                    if let Some(Asker::Beginner(key)) = self.coordinator.askers.remove(&to) {
+                        self.deliver(Event::Begun(key, begun));
+                    }
+                }
+                c::Effect::ReplyEnlisted { to, answer } => {
+                    if let Some(Asker::Enlisting(n, start, xid)) = self.coordinator.askers.remove(&to) {
+                        self.summary.enlists_refused += u32::from(matches!(answer, Enlisted::Over(_)));
+                        self.deliver(Event::EnlistAnswered(n, start, xid, answer));
+                    }
+                }
                 c::Effect::ReplyRegistered { to, answer } => {
                     let asker = self.coordinator.askers.remove(&to);
                     // A registration that was overtaken by a restart may be refused: the next one will not be.
@@ -168,19 +212,22 @@ impl World {
                 }
                 c::Effect::ReplyInquiry { to, answer } => {
                     if let Some(Asker::InDoubt(n, start, xid)) = self.coordinator.askers.remove(&to) {
+                        if answer == InquiryAnswer::Decided(Decision::Commit) {
+                            self.check_commit_is_forced(xid, "an inquiry is answered Commit");
+                        }
                         self.deliver(Event::InquiryAnswered(n, start, xid, answer));
                     }
                 }
                 c::Effect::Send { to, message } => {
                     if let Order::Decide { xid, decision: Decision::Commit, .. } = &message.order {
-                        let forced = self.coordinator.log.commit_of(xid.txn);
-                        assert_eq!(forced, Some(true), "Commit of {} is sent before it is on disk", xid.txn);
+                        self.check_commit_is_forced(*xid, "Commit is sent");
                     }
-                    let n = self.names().iter().position(|name| *name == to).expect("a participant");
+                    let n = self.number_of(&to);
                     self.check_copy(n, &message.order);
                     self.send(n, message);
                 }
                 c::Effect::Append { number, record, erase, force } => {
+                    self.check_record(&record);
                     self.coordinator.log.append(number, record, erase);
                     if force || self.dice.one_in(3) {
                         let after = self.disk_delay();
@@ -194,21 +241,17 @@ impl World {
                     self.at(after, Event::CoordinatorTimer(start, timer, number));
                 }
                 c::Effect::Dial { name, .. } => {
-                    let n = self.names().iter().position(|other| *other == name).expect("a participant");
+                    let n = self.number_of(&name);
                     self.participants[n].dialled = true;
                     self.dial(n, 1);
                 }
                 c::Effect::HangUp { name, .. } => {
-                    let n = self.names().iter().position(|other| *other == name).expect("a participant");
+                    let n = self.number_of(&name);
                     if let Some(connection) = self.participants[n].connection {
                         self.at(0, Event::Break(n, connection));
                     }
                 }
-                c::Effect::ReplyBegun { .. }
-                | c::Effect::ReplyEnlisted { .. }
-                | c::Effect::ReplyRegistry { .. }
-                | c::Effect::Forget { .. }
-                | c::Effect::Say { .. } => {}
+                c::Effect::ReplyRegistry { .. } | c::Effect::Forget { .. } | c::Effect::Say { .. } => {}
                 c::Effect::Stop { why } => return self.on_stop(&why),
             }
         }
@@ -222,6 +265,19 @@ impl World {
             if last > RecordNumber(0) && self.dice.one_in(4) {
                 self.at(10 * MS, Event::Forced(start, last));
             }
+        }
+    }
+
+    pub(super) fn check_commit_is_forced(&self, xid: Xid, what: &str) {
+        let forced = self.coordinator.log.commit_of(xid.txn);
+        assert_eq!(forced, Some(true), "{what} before the decision of {} is on disk", xid.txn);
+    }
+
+    /// What one participant has told another for good can't be decided otherwise later.
+    fn check_record(&self, record: &c::Record) {
+        if let c::Record::Commit(commit) = record {
+            let told = self.told_abort.contains(&commit.xid);
+            assert!(!told, "A1: {} commits, and a participant has told another that it aborted", commit.xid.txn);
         }
     }
 

@@ -1,12 +1,15 @@
 //! How a participant's effects are carried out.
 
 use handfast_common::ids::Xid;
-use handfast_common::messages::{Answer, FromParticipant, Inquiry, Register};
-use handfast_common::outcome::Vote;
+use handfast_common::messages::{
+    Answer, Enlist, FromParticipant, Inquiry, Member, PeerAnswer, PeerInquiry, PeerTold, Register,
+};
+use handfast_common::outcome::{Decision, Vote};
 use handfast_participant::protocol as p;
 
+use super::nodes::Waiter;
 use super::store::Next;
-use super::{Event, MS, World};
+use super::{Event, MS, PARTICIPANTS, World};
 
 impl World {
     /// One step of a participant, if it is still this start of it.
@@ -30,10 +33,28 @@ impl World {
                     self.check_answer(n, &answer);
                     let node = &mut self.participants[n];
                     let message = FromParticipant { from: node.identity(), answer };
-                    if let Some(connection) = node.answers.remove(&to) {
+                    if let Some(Waiter::Coordinator(connection)) = node.answers.remove(&to) {
                         self.answer(n, connection, message);
                     }
                 }
+                p::Effect::ReplyExecuted { to, result } => {
+                    if let Some(Waiter::Caller(key, caller, step)) = self.participants[n].answers.remove(&to) {
+                        self.deliver(Event::Executed(key, caller, step, result));
+                    }
+                }
+                p::Effect::ReplyPeer { to, answer } => {
+                    if let Some(Waiter::Peer(asker, start, xid)) = self.participants[n].answers.remove(&to) {
+                        self.check_peer_answer(n, xid, answer);
+                        let told = PeerTold { from: self.participants[n].identity(), answer };
+                        self.deliver(Event::PeerTold(asker, start, xid, told));
+                    }
+                }
+                p::Effect::Enlist { xid, active, .. } => {
+                    let enlist = Enlist { from: self.participants[n].identity(), xid, active };
+                    self.deliver(Event::Enlist(n, start, enlist));
+                }
+                p::Effect::InquirePeer { xid, member } => self.inquire_peer(n, xid, member),
+                p::Effect::Say { .. } => self.participants[n].said += 1,
                 p::Effect::Inquire { xid, members, .. } => {
                     let inquiry = Inquiry { from: self.participants[n].identity(), xid, members };
                     self.deliver(Event::Inquiry(n, start, inquiry));
@@ -50,6 +71,45 @@ impl World {
                     self.go_on(n, next, input);
                 }
             }
+        }
+    }
+
+    /// To where the record says that the other one was last heard of. Somebody else may be there by now (t02b).
+    fn inquire_peer(&mut self, n: usize, xid: Xid, member: Member) {
+        let to = self.number_of(&member.who.name);
+        assert_eq!(member.address, format!("host:{to}"), "where another participant was last heard of");
+        let to = if self.trouble(20) { (to + 1) % PARTICIPANTS } else { to };
+        let inquiry = PeerInquiry { from: self.participants[n].identity(), to: member.who, xid };
+        let start = self.participants[n].start;
+        self.summary.peers_asked += 1;
+        self.deliver(Event::PeerInquiry(to, n, start, inquiry));
+    }
+
+    pub(super) fn on_peer_inquiry(&mut self, n: usize, asker: usize, start: u64, inquiry: PeerInquiry) {
+        let reply = p::ReplyTo(self.events);
+        self.events += 1;
+        let node = &mut self.participants[n];
+        if node.machine.is_some() {
+            node.answers.insert(reply, Waiter::Peer(asker, start, inquiry.xid));
+            self.participate(n, p::Input::PeerInquired { reply, inquiry });
+        }
+    }
+
+    pub(super) fn on_peer_told(&mut self, n: usize, start: u64, xid: Xid, told: PeerTold) {
+        self.summary.peers_decided += u32::from(matches!(told.answer, PeerAnswer::Decided(_)));
+        self.participate_if(n, start, p::Input::PeerAnswered { xid, from: told.from, answer: told.answer });
+    }
+
+    /// A1: what one participant tells another is the decision, or can't be decided otherwise any more.
+    fn check_peer_answer(&mut self, n: usize, xid: Xid, answer: PeerAnswer) {
+        match answer {
+            PeerAnswer::Decided(Decision::Commit) => self.check_commit_is_forced(xid, "a peer says Commit"),
+            PeerAnswer::Decided(Decision::Abort) => {
+                let commit = self.coordinator.log.commit_of(xid.txn);
+                assert_eq!(commit, None, "p{n} tells another that {} aborted", xid.txn);
+                self.told_abort.insert(xid);
+            }
+            PeerAnswer::CantSay(_) => {}
         }
     }
 

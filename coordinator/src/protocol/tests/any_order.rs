@@ -1,9 +1,38 @@
 //! Whatever arrives, in whatever order and however often: no second verdict, no bug of our own found (f26).
 
-use handfast_common::messages::{OnePhaseResult, Refusal, Seen};
+use handfast_common::messages::{Begun, Enlist, OnePhaseResult, Refusal, RegistryAct, RegistryOrder, Seen};
 
 use super::prefixes::Dice;
 use super::*;
+use crate::protocol::table::Phase;
+
+/// What a client, a service or an operator may say of interactive transactions and participants.
+fn any_interactive(dice: &mut Dice, bench: &Bench, xid: Xid, n: u64) -> Input {
+    match dice.below(10) {
+        0 | 1 => {
+            let k = 1 + dice.below(60);
+            Input::BeginRequested { reply: ReplyTo(k), begin: bench.begin_of(k) }
+        }
+        2..=5 => {
+            let enlist = Enlist { from: bench.identity(n), xid, active: dice.one_in(2) };
+            Input::BranchEnlisted { reply: ReplyTo(503), enlist }
+        }
+        6 | 7 => {
+            let counted: Vec<u64> = (1..=3).filter(|_| dice.one_in(6)).collect();
+            let counts: Vec<(u64, u64)> = counted.into_iter().map(|n| (n, dice.below(3))).collect();
+            let commit = bench.commit_of(1, &counts, dice.one_in(2));
+            let commit = handfast_common::messages::Commit { xid, ..commit };
+            Input::CommitRequested { reply: ReplyTo(504), commit }
+        }
+        8 if dice.one_in(3) => Input::RollbackRequested { reply: ReplyTo(505), xid },
+        8 => Input::TimerFired(if dice.one_in(2) { Timer::Idle(xid.txn) } else { Timer::Total(xid.txn) }),
+        _ => {
+            let act = if dice.one_in(4) { RegistryAct::Remove } else { RegistryAct::Release };
+            let order = RegistryOrder { act, name: name(n), reason: "gone".into(), force: dice.one_in(4) };
+            Input::RegistryOrdered { reply: ReplyTo(506), order }
+        }
+    }
+}
 
 fn any_input(dice: &mut Dice, bench: &Bench) -> Input {
     let n = 1 + dice.below(3);
@@ -41,7 +70,8 @@ fn any_input(dice: &mut Dice, bench: &Bench) -> Input {
         _ if !dice.one_in(8) => Answer::Voted { xid, vote: yes() },
         _ => Answer::Refused(Refusal::Fenced(Seen { epoch: Epoch(1), nonce: Nonce(101), decisions: 0 })),
     };
-    match dice.below(16) {
+    match dice.below(20) {
+        16..=19 => any_interactive(dice, bench, xid, n),
         0..=2 => {
             let k = 1 + dice.below(60);
             Input::TransactionSubmitted { reply: ReplyTo(k), request: bench.request(k, &participants), hash: hash(k) }
@@ -103,6 +133,9 @@ fn f26_any_order_of_anything_any_number_of_times_gives_one_verdict_each() {
                     Effect::Reply { told: Told::Outcome { txn: Some(txn), outcome, .. }, .. } => {
                         (txn, matches!(outcome, Outcome::Committed(_)))
                     }
+                    Effect::ReplyBegun {
+                        begun: Begun::Told(Told::Outcome { txn: Some(txn), outcome, .. }), ..
+                    } => (txn, matches!(outcome, Outcome::Committed(_))),
                     Effect::Send {
                         message: ToParticipant { order: Order::Decide { xid, decision, .. }, .. }, ..
                     } => (xid.txn, decision == Decision::Commit),
@@ -114,6 +147,8 @@ fn f26_any_order_of_anything_any_number_of_times_gives_one_verdict_each() {
             let machine = &bench.machine;
             let undecided = machine.live.values().filter(|live| live.phase.is_undecided()).count();
             assert_eq!(machine.undecided, undecided, "seed {seed}");
+            let open = machine.live.values().filter(|live| live.phase == Phase::Active).count();
+            assert_eq!(machine.open, open, "seed {seed}");
             let known = |txn| machine.live.contains_key(txn) || machine.history.ended.contains_key(txn);
             assert!(machine.keys.values().all(known), "seed {seed}: a key of nothing");
         }

@@ -1,11 +1,10 @@
 //! Interactive transactions from begin to their end: commit in its shapes, rollback, time, and questions in between.
 
 use handfast_common::limits::MAX_OPEN;
-use handfast_common::messages::{Begin, Begun, Rejection};
+use handfast_common::messages::{self, AskPage, Begin, Begun, Enlist, Enlisted, OnePhaseResult, Rejection};
 
 use super::open::{accepted, commit_record_of, enlisted, idle, opened, over, prepare_ran, ran};
 use super::*;
-use handfast_common::messages::Enlisted;
 
 fn begun(to: u64, told: Told) -> Effect {
     Effect::ReplyBegun { to: ReplyTo(to), begun: Begun::Told(told) }
@@ -135,10 +134,9 @@ fn one_branch_decides_alone() {
     let effects = bench.commit(1, &[(1, 2)], false);
     let Order::CommitOnePhase(order) = said(&effects, 1)[0] else { panic!("{effects:?}") };
     assert_eq!((&order.to, &order.task, order.key), (&bench.who(1), &ran(2, true), key(1)));
-    let ended = handfast_common::messages::OnePhaseResult::Committed(Payload::default());
+    let ended = OnePhaseResult::Committed(Payload::default());
     let effects = bench.answer(1, Answer::OnePhaseEnded { xid: xid(1), result: ended });
-    let reads = Vec::new();
-    assert_eq!(effects[0], told(1, 1, 1, Outcome::Committed(reads)));
+    assert_eq!(effects[0], told(1, 1, 1, committed()));
     assert!(matches!(effects[1..], [Effect::Append { record: Record::OnePhase(_), force: false, .. }]));
 }
 
@@ -184,7 +182,7 @@ fn a_commit_sent_again_waits_with_the_first_and_later_hears_the_outcome() {
     bench.vote(2, 1, yes());
     let effects = bench.force();
     assert_eq!(effects[..2], [told(1, 1, 1, committed()), told(50, 1, 1, committed())]);
-    let again = Input::CommitRequested { reply: ReplyTo(51), commit: resend.clone() };
+    let again = Input::CommitRequested { reply: ReplyTo(51), commit: resend };
     assert_eq!(bench.give(again.clone()), vec![told(51, 1, 1, committed())]);
     bench.acknowledge(1, xid(1));
     bench.acknowledge(2, xid(1));
@@ -308,7 +306,7 @@ fn t10_ages_are_kept_over_retries_and_grow_with_every_clock_heard_of() {
     assert_eq!(order.age, Age(61));
     let mut from = bench.identity(1);
     from.clock = Age(80);
-    let enlist = handfast_common::messages::Enlist { from, xid: xid(1), active: true };
+    let enlist = Enlist { from, xid: xid(1), active: true };
     bench.give(Input::BranchEnlisted { reply: ReplyTo(700), enlist });
     let effects = bench.begin(3);
     assert_eq!(effects[2], opened(3, 3, 81));
@@ -319,7 +317,7 @@ fn t10_ages_are_kept_over_retries_and_grow_with_every_clock_heard_of() {
 }
 
 #[test]
-fn no_more_may_be_open_than_memory_is_meant_for() {
+fn f11_no_more_may_be_open_than_memory_is_meant_for() {
     let mut bench = Bench::with(1);
     let most = MAX_OPEN as u64;
     for k in 1..=most {
@@ -337,7 +335,7 @@ fn an_open_one_pins_the_mark_and_is_listed_as_active() {
     bench.open(1, &[1]);
     bench.run(2, &[1, 2]);
     assert_eq!(bench.machine.mark().low, txn(1));
-    let ask = handfast_common::messages::AskPage { after: None, within: None, ended: false };
+    let ask = AskPage { after: None, within: None, ended: false };
     let line = &bench.machine.page(&ask).lines[0];
     assert_eq!((line.state.as_str(), line.branches[0].state.as_str()), ("active", "active"));
     assert_eq!(line.branches[0].vote, None);
@@ -377,10 +375,7 @@ fn in_a_later_epoch_a_commit_is_answered_like_a_key_of_the_epoch_it_began_in() {
     let presumed = aborted(ReasonKind::Presumed, "an earlier start of the coordinator did not commit it");
     let presumed = Told::Outcome { txn: None, age: Age(0), outcome: presumed };
     let presumed = Effect::Reply { to: ReplyTo(4), told: presumed };
-    let again = |commit: &handfast_common::messages::Commit| Input::CommitRequested {
-        reply: ReplyTo(4),
-        commit: commit.clone(),
-    };
+    let again = |commit: &messages::Commit| Input::CommitRequested { reply: ReplyTo(4), commit: commit.clone() };
     assert_eq!(bench.give(again(&alone)), vec![guard(1), pending.clone()]);
     bench.connect(2);
     bench.welcome(2);
@@ -394,11 +389,11 @@ fn in_a_later_epoch_a_commit_is_answered_like_a_key_of_the_epoch_it_began_in() {
     bench.welcome(1);
     assert_eq!(bench.give(again(&alone)), vec![presumed.clone()]);
     assert_eq!(bench.give(again(&shared)), vec![presumed]);
-    let foreign = handfast_common::messages::Commit { xid: Xid { log: LogId(Uuid::nil()), ..xid(1) }, ..both };
+    let foreign = messages::Commit { xid: Xid { log: LogId(Uuid::nil()), ..xid(1) }, ..both };
     let forgotten = Told::Outcome { txn: None, age: Age(0), outcome: Outcome::Forgotten };
     assert_eq!(bench.give(again(&foreign)), vec![Effect::Reply { to: ReplyTo(4), told: forgotten }]);
     // And a participant that still reports it drops it.
     let over = enlisted(Enlisted::Over(Reason::new(ReasonKind::Lost, "it is not open at its coordinator")));
-    let enlist = handfast_common::messages::Enlist { from: bench.identity(1), xid: xid(1), active: true };
+    let enlist = Enlist { from: bench.identity(1), xid: xid(1), active: true };
     assert_eq!(bench.give(Input::BranchEnlisted { reply: ReplyTo(700), enlist }), vec![over]);
 }

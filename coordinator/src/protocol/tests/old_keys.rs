@@ -1,5 +1,7 @@
 //! Keys whose ticket is of an earlier epoch: definite, but never a guess.
 
+use handfast_common::messages::Begun;
+
 use super::hello::{listed, report};
 use super::*;
 
@@ -69,6 +71,22 @@ fn t04d_a_question_that_names_nobody_waits_for_the_whole_registry() {
         greet(&mut bench, n);
     }
     assert_eq!(bench.ask(question(1, &[])), vec![presumed()]);
+}
+
+#[test]
+fn t07c_a_begin_of_an_older_epoch_is_never_opened() {
+    let mut bench = Bench::with(1);
+    let begin = bench.begin_of(1);
+    bench.restart(false);
+    let begun = |told| Effect::ReplyBegun { to: ReplyTo(9), begun: Begun::Told(told) };
+    let resend = Input::BeginRequested { reply: ReplyTo(9), begin };
+    // Its answer may have been lost, and its work committed by one participant alone.
+    assert_eq!(bench.give(resend.clone()), vec![guard(1), begun(Told::Pending { txn: None })]);
+    greet(&mut bench, 1);
+    let reason = Reason::new(ReasonKind::Presumed, "an earlier start of the coordinator did not commit it");
+    let told = Told::Outcome { txn: None, age: Age(0), outcome: Outcome::Aborted(reason) };
+    assert_eq!(bench.give(resend), vec![begun(told)]);
+    assert_eq!(bench.machine.load(), (0, 0));
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use handfast_common::messages::{OnePhaseResult, Unconfirmed};
+use handfast_common::messages::{OnePhaseResult, RegistryAct, Unconfirmed};
 
 use super::*;
+use crate::protocol::table::Phase;
 
 /// `SplitMix64`: small, seeded, the same everywhere.
 #[derive(Clone, Debug)]
@@ -82,8 +83,11 @@ impl Workload {
         let live: Vec<TxnId> = self.bench.machine.live.keys().copied().collect();
         let n = 1 + self.dice.below(3);
         let pick = (!live.is_empty()).then(|| live[self.dice.below(live.len().max(1) as u64) as usize]);
-        match (self.dice.below(13), pick) {
+        match (self.dice.below(16), pick) {
             (0..=2, _) => self.submit(),
+            (13, _) => self.open(),
+            (14, _) if self.dice.one_in(6) => self.restart_participant(n),
+            (15, _) if self.dice.one_in(12) => self.operate(n),
             (3..=6, Some(txn)) => self.respond(txn, n),
             (7, _) => self.run(Bench::force),
             (8, Some(txn)) => {
@@ -130,6 +134,48 @@ impl Workload {
         self.listen(&effects);
     }
 
+    /// Begins an interactive transaction, and mostly commits it.
+    fn open(&mut self) {
+        self.next_key += 1;
+        let k = self.next_key;
+        self.run(|bench| bench.begin(k));
+        let (log, epoch, nonce, t) = self.bench.machine.standing();
+        self.heard.keys.insert(TxnId::new(log, epoch, t, nonce), key(k));
+        for n in 1..=3 {
+            if self.dice.one_in(2) {
+                self.run(|bench| bench.enlist(n, t));
+            }
+        }
+        let shared = self.dice.one_in(2);
+        match self.dice.below(6) {
+            0 => self.run(|bench| bench.roll_back(t)),
+            1 => {}
+            _ => self.run(|bench| bench.commit(t, &[], shared)),
+        }
+    }
+
+    fn restart_participant(&mut self, n: u64) {
+        self.run(|bench| bench.disconnect(n));
+        if let Some(player) = self.bench.players.get_mut(&name(n)) {
+            player.incarnation += 1;
+        }
+        self.greet(n);
+    }
+
+    /// An operator lets inquiries go on without `n`, or removes it; then it comes back with another store.
+    fn operate(&mut self, n: u64) {
+        if self.dice.one_in(2) {
+            return self.run(|bench| bench.order(RegistryAct::Release, n, false));
+        }
+        self.run(|bench| bench.order(RegistryAct::Remove, n, true));
+        self.markers.remove(&n);
+        let incarnation = self.bench.players[&name(n)].incarnation + 1;
+        let store = StoreId(Uuid::from_u128(1_000 * u128::from(self.next_key) + u128::from(n)));
+        self.bench.players.insert(name(n), Player { store, incarnation, sequence: 0 });
+        self.run(|bench| register(bench, n, "new:1"));
+        self.greet(n);
+    }
+
     fn respond(&mut self, txn: TxnId, n: u64) {
         let Some(live) = self.bench.machine.live.get(&txn) else { return };
         let (xid, phase, alone, key, hash) = (live.xid, live.phase, live.branches.len() == 1, live.key, live.hash);
@@ -137,7 +183,7 @@ impl Workload {
             return;
         }
         let answer = if alone {
-            let sent = phase != super::super::table::Phase::Gathering;
+            let sent = !matches!(phase, Phase::Active | Phase::Gathering);
             let commits =
                 self.markers.get(&n).is_some_and(|markers| markers.contains_key(&txn)) || !self.dice.one_in(3);
             let result = if commits && sent {
@@ -183,7 +229,7 @@ impl Workload {
                     continue;
                 }
                 let live = machine.live.get(txn).map(|live| live.phase);
-                let known = live == Some(super::super::table::Phase::Committing)
+                let known = live == Some(Phase::Committing)
                     || matches!(machine.outcome_of(*key), Some(Outcome::Committed(_)))
                     || machine.history.has_trimmed(*txn);
                 assert!(known, "prefix of {writes} writes: {txn} was told committed and is {live:?}");

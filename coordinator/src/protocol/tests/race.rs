@@ -37,7 +37,9 @@ struct Race {
     dice: Dice,
     under_way: Vec<Sent>,
     held: BTreeMap<u64, Held>,
-    /// Who did something in it that counts if it commits.
+    /// Whether work was lost with a start of a participant.
+    lost: bool,
+    /// What anybody was told.
     verdicts: BTreeSet<bool>,
     enlisting: BTreeMap<ReplyTo, (u64, u64)>,
     replies: u64,
@@ -50,7 +52,7 @@ impl Race {
         let held = (1..=PARTICIPANTS).map(|n| (n, Held::Nothing)).collect();
         let (under_way, verdicts) = (Vec::new(), BTreeSet::new());
         let (bench, enlisting) = (bench.clone(), BTreeMap::new());
-        Self { bench, dice: Dice(seed), under_way, held, verdicts, enlisting, replies: 1_000 }
+        Self { bench, dice: Dice(seed), under_way, held, lost: false, verdicts, enlisting, replies: 1_000 }
     }
 
     fn incarnation(&self, n: u64) -> u64 {
@@ -155,6 +157,7 @@ impl Race {
         self.bench.players.get_mut(&name(n)).expect("joined").incarnation += 1;
         if matches!(self.held[&n], Held::Open(_)) {
             self.held.insert(n, Held::Nothing);
+            self.lost = true;
         }
         let effects = self.bench.disconnect(n);
         self.hear(effects);
@@ -267,6 +270,7 @@ fn f25_enlisting_raced_against_commit_abort_and_timeout_gives_one_verdict_and_le
         // Whoever did something and was not told otherwise before the commit came has its part in it.
         assert!(commits || !held.contains(&&Held::Over(true)), "seed {seed}: aborted, but {held:?}");
         assert!(!commits || !held.contains(&&Held::Over(false)), "seed {seed}: committed, but {held:?}");
+        assert!(!commits || !race.lost, "seed {seed}: committed, but work was lost (t10a)");
     }
     assert!((1_000..9_000).contains(&committed), "a race that always ends alike: {committed}");
 }

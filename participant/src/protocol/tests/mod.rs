@@ -4,11 +4,17 @@
 #![allow(clippy::wildcard_enum_match_arm, clippy::unwrap_used)]
 
 mod any_order;
+mod dropping;
 mod fence;
+mod guard;
 mod in_doubt;
+mod interactive;
 mod lost_welcome;
 mod model;
 mod one_phase;
+mod pair;
+mod peers;
+mod races;
 mod recovery;
 mod two_phase;
 

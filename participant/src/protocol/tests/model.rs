@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::Done;
+use super::super::{Done, Execution};
 use super::*;
 
 /// What survives a crash, and what once happened, for checking.
@@ -21,8 +21,21 @@ pub(super) struct Disk {
 /// An order on its way.
 #[derive(Clone, Debug)]
 enum Job {
-    Prepare { record: Prepared, cancelled: Option<Reason> },
-    OnePhase { xid: Xid, done: OnePhaseDone, cancelled: Option<Reason> },
+    /// `dropped`: its branch was aborted meanwhile.
+    Execute {
+        xid: Xid,
+        cancelled: Option<Reason>,
+        dropped: bool,
+    },
+    Prepare {
+        record: Prepared,
+        cancelled: Option<Reason>,
+    },
+    OnePhase {
+        xid: Xid,
+        done: OnePhaseDone,
+        cancelled: Option<Reason>,
+    },
     Commit(Xid),
     Abort(Xid),
     Force(Line),
@@ -36,6 +49,10 @@ pub(super) struct Model {
     noted: Option<Line>,
     /// Read locks of branches that only read.
     pub(super) held: BTreeSet<Xid>,
+    /// Open branches, with how many operations ran.
+    pub(super) open: BTreeMap<Xid, usize>,
+    /// The same of those that were asked to prepare or commit.
+    pub(super) ran: BTreeMap<Xid, usize>,
     /// Whatever was begun at any time: nothing is begun twice.
     begun: BTreeSet<Xid>,
 }
@@ -48,12 +65,20 @@ impl Model {
     /// Takes the orders among the effects; whether it was one.
     pub(super) fn take(&mut self, effect: &Effect) -> bool {
         match effect.clone() {
-            Effect::Prepare { record, .. } => {
+            Effect::Execute { xid, .. } => {
+                assert!(!self.begun.contains(&xid), "an operation of {xid:?}, which was asked for its vote");
+                assert!(!self.is_busy(xid), "two things at a time for {xid:?}");
+                self.open.entry(xid).or_default();
+                self.jobs.push(Job::Execute { xid, cancelled: None, dropped: false });
+            }
+            Effect::Prepare { record, work, .. } => {
                 assert!(self.begun.insert(record.xid), "{:?} is prepared a second time", record.xid);
+                self.close(record.xid, work.is_none());
                 self.jobs.push(Job::Prepare { record, cancelled: None });
             }
-            Effect::CommitOnePhase { xid, key, hash, .. } => {
+            Effect::CommitOnePhase { xid, key, hash, work, .. } => {
                 assert!(self.begun.insert(xid), "{xid:?} runs a second time");
+                self.close(xid, work.is_none());
                 let done = OnePhaseDone { key, hash, reads: payload("reads") };
                 self.jobs.push(Job::OnePhase { xid, done, cancelled: None });
             }
@@ -64,6 +89,14 @@ impl Model {
                     "commit of {xid:?}"
                 );
                 self.jobs.push(Job::Commit(xid));
+            }
+            Effect::Abort { xid } if self.open.remove(&xid).is_some() => {
+                for job in &mut self.jobs {
+                    if let Job::Execute { xid: other, dropped, .. } = job {
+                        *dropped |= *other == xid;
+                    }
+                }
+                self.jobs.push(Job::Abort(xid));
             }
             Effect::Abort { xid } => {
                 assert!(self.disk.prepared.contains_key(&xid), "abort of {xid:?}");
@@ -76,7 +109,6 @@ impl Model {
             Effect::Reply { .. }
             | Effect::ReplyExecuted { .. }
             | Effect::ReplyPeer { .. }
-            | Effect::Execute { .. }
             | Effect::Enlist { .. }
             | Effect::InquirePeer { .. }
             | Effect::Say { .. }
@@ -89,8 +121,17 @@ impl Model {
         true
     }
 
+    /// The work of a branch is all there: as its order brought it, or as it ran.
+    fn close(&mut self, xid: Xid, ran: bool) {
+        let open = self.open.remove(&xid);
+        assert_eq!(ran, open.is_some(), "{xid:?}");
+        assert!(!self.is_busy(xid), "{xid:?} is asked for its vote while an operation runs");
+        self.ran.extend(open.map(|count| (xid, count)));
+    }
+
     fn is_busy(&self, xid: Xid) -> bool {
         self.jobs.iter().any(|job| match job {
+            Job::Execute { xid: other, .. } => *other == xid,
             Job::Commit(other) | Job::Abort(other) => *other == xid,
             Job::Prepare { record, .. } => record.xid == xid,
             Job::OnePhase { .. } | Job::Force(_) => false,
@@ -101,7 +142,11 @@ impl Model {
         for job in &mut self.jobs {
             match job {
                 Job::Prepare { record, cancelled } if record.xid == xid => *cancelled = Some(reason.clone()),
-                Job::OnePhase { xid: other, cancelled, .. } if *other == xid => *cancelled = Some(reason.clone()),
+                Job::OnePhase { xid: other, cancelled, .. } | Job::Execute { xid: other, cancelled, .. }
+                    if *other == xid =>
+                {
+                    *cancelled = Some(reason.clone());
+                }
                 _ => {}
             }
         }
@@ -118,6 +163,22 @@ impl Model {
 
     fn end(&mut self, job: Job, how: u8) -> Input {
         match job {
+            Job::Execute { xid, cancelled, dropped } => {
+                let execution = match (cancelled, how % 8) {
+                    (_, _) if dropped => Execution::Doomed(no(ReasonKind::Lost)),
+                    (Some(reason), 2..) => Execution::Doomed(reason),
+                    (None, 6) => Execution::Failed(no(ReasonKind::CheckFailed)),
+                    (None, 7) => Execution::Doomed(no(ReasonKind::Conflict)),
+                    (_, _) => Execution::Done(payload("read")),
+                };
+                match &execution {
+                    Execution::Doomed(_) => drop(self.open.remove(&xid)),
+                    Execution::Done(_) | Execution::Failed(_) => {
+                        *self.open.get_mut(&xid).expect("an operation of an open branch") += 1;
+                    }
+                }
+                Input::OperationEnded { xid, execution }
+            }
             Job::Prepare { record, cancelled } => {
                 let xid = record.xid;
                 let vote = match (cancelled, how % 6) {
@@ -193,8 +254,11 @@ impl Model {
 
     /// Whatever was on its way is done or not done, as `luck` has it; nobody hears of it.
     pub(super) fn crash(&mut self, mut luck: u32) -> Recovered {
+        self.open.clear();
         for job in std::mem::take(&mut self.jobs) {
-            if luck & 1 == 1 {
+            // What an open branch did is nowhere but in memory.
+            let lasts = !matches!(job, Job::Execute { .. });
+            if luck & 1 == 1 && lasts {
                 let _ = self.end(job, 0);
             }
             luck = luck.rotate_right(1);
