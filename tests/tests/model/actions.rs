@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use handfast_common::ids::{ContentHash, Epoch, Nonce, Ticket, TxnId, Xid};
+use handfast_common::ids::{ContentHash, TxnId, Xid};
 use handfast_common::messages::{Answer, FromParticipant, OnePhaseResult, Register};
 use handfast_coordinator::protocol as c;
 use handfast_participant::protocol as p;
@@ -11,16 +11,24 @@ use stateright::{Model, Property};
 use super::properties;
 use super::run::Run;
 use super::setup::{Mutant, Setup};
-use super::state::{LOG, PARTICIPANTS, State, name};
+use super::state::{PARTICIPANTS, State, name, ticket};
 use super::store::no;
 
 /// One thing that happens.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// The client sends a transaction, for the first time or again.
     Submit(usize),
     /// The client asks what has become of it.
     Ask(usize),
+    /// The client works at a participant.
+    Execute(usize, Xid),
+    /// The client commits its interactive transaction.
+    Commit(Xid),
+    /// The client rolls it back.
+    RollBack(Xid),
+    /// A participant in doubt can reach nobody but another one.
+    AskPeer(usize, usize, Xid),
     /// The next order arrives at a participant.
     Order(usize),
     /// A copy of it is made.
@@ -60,6 +68,11 @@ impl Setup {
             return;
         }
         let restarted = coordinator.starts > 1;
+        if self.interactive
+            && let Some(xid) = state.ledger.entries[0].xid
+        {
+            return self.interactive_actions(state, xid, actions);
+        }
         for transaction in 0..self.transactions.len() {
             let submitted = state.ledger.entries[transaction].submitted;
             if !submitted || restarted {
@@ -68,6 +81,21 @@ impl Setup {
             if self.hasty || (submitted && restarted) {
                 actions.push(Action::Ask(transaction));
             }
+        }
+    }
+
+    fn interactive_actions(&self, state: &State, xid: Xid, actions: &mut Vec<Action>) {
+        let entry = &state.ledger.entries[0];
+        let branches = || self.transactions[0].iter().map(|(n, _)| *n);
+        actions.extend(branches().filter(|n| !entry.branches[*n].answered).map(|n| Action::Execute(n, xid)));
+        if branches().all(|n| entry.branches[n].answered) && (!entry.submitted || state.coordinator.starts > 1) {
+            actions.push(Action::Commit(xid));
+        }
+        if !entry.submitted {
+            actions.push(Action::RollBack(xid));
+        }
+        if self.hasty || state.coordinator.starts > 1 {
+            actions.push(Action::Ask(0));
         }
     }
 
@@ -101,7 +129,10 @@ impl Setup {
         let (live, undecided) = node.machine.load();
         for timer in &node.timers {
             let has_a_point = match timer {
-                c::Timer::Prepare(_) | c::Timer::Idle(_) | c::Timer::Total(_) => undecided > 0,
+                c::Timer::Prepare(_) => undecided > 0,
+                c::Timer::Idle(_) => live > 0,
+                // It does what the idle limit does.
+                c::Timer::Total(_) => false,
                 c::Timer::Resend(_) => live > 0 && state.left.repeats > 0,
                 c::Timer::Guard(_) => true,
                 c::Timer::Silence | c::Timer::Retention => false,
@@ -127,6 +158,13 @@ impl Setup {
         }
         actions.extend(node.held.iter().map(|xid| Action::Timer(n, p::Timer::ReadOnlyHold(*xid))));
         actions.extend(node.disk.prepared.keys().map(|xid| Action::Timer(n, p::Timer::Inquire(*xid))));
+        if self.interactive {
+            actions.extend(state.ledger.entries[0].xid.map(|xid| Action::Timer(n, p::Timer::Enlist(xid))));
+        }
+        if self.peers {
+            let others = || (0..PARTICIPANTS).filter(|peer| *peer != n);
+            actions.extend(node.disk.prepared.keys().flat_map(|xid| others().map(|m| Action::AskPeer(n, m, *xid))));
+        }
         if state.left.crashes > 0 {
             actions.extend((0..=node.queue.len()).map(|keep| Action::Crash(n, keep)));
         }
@@ -143,6 +181,10 @@ impl Setup {
                 let reply = c::ReplyTo(transaction as u64);
                 run.coordinate(c::Input::TransactionSubmitted { reply, request, hash });
             }
+            Action::Execute(n, xid) => run.execute(n, xid),
+            Action::Commit(xid) => run.commit(xid),
+            Action::RollBack(xid) => run.roll_back(xid),
+            Action::AskPeer(n, peer, xid) => run.ask_peer(n, peer, xid),
             Action::Ask(transaction) => {
                 let question = self.question(transaction, ticket());
                 run.coordinate(c::Input::OutcomeAsked { reply: c::ReplyTo(transaction as u64), question });
@@ -229,7 +271,11 @@ impl Model for Setup {
                 self.act(&mut state, Action::Write(n));
             }
         }
-        self.act(&mut state, Action::Submit(0));
+        if self.interactive {
+            Run::new(self, &mut state).begin_interactive();
+        } else {
+            self.act(&mut state, Action::Submit(0));
+        }
         vec![state]
     }
 
@@ -256,17 +302,16 @@ impl Model for Setup {
     }
 }
 
-/// Where the coordinator stood when the clients began.
-fn ticket() -> Ticket {
-    Ticket { log: LOG, epoch: Epoch(1), nonce: Nonce(1), sequence: 0 }
-}
-
 impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sequence = |xid: &Xid| TxnId::sequence(xid.txn);
         match self {
             Self::Submit(t) => write!(f, "submit {t}"),
             Self::Ask(t) => write!(f, "ask {t}"),
+            Self::Execute(n, _) => write!(f, "work at p{n}"),
+            Self::Commit(_) => f.write_str("commit"),
+            Self::RollBack(_) => f.write_str("roll back"),
+            Self::AskPeer(n, peer, _) => write!(f, "p{n} asks p{peer}"),
             Self::Order(n) => write!(f, "order to p{n}"),
             Self::CopyOrder(n) => write!(f, "copy of the order to p{n}"),
             Self::Answer(n) => write!(f, "answer of p{n}"),

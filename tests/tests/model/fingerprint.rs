@@ -12,7 +12,7 @@ const IDENTITY: usize = 16;
 const DIGEST: usize = 32;
 
 /// The fingerprint of `value`.
-pub fn fingerprint(value: &impl Hash) -> u64 {
+pub(crate) fn fingerprint(value: &impl Hash) -> u64 {
     let mut hasher = Folded(0x243F_6A88_85A3_08D3);
     value.hash(&mut hasher);
     hasher.finish()

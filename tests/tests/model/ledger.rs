@@ -7,72 +7,74 @@ use uuid::Uuid;
 use super::state::PARTICIPANTS;
 
 /// Transactions of one model, at most.
-pub const TRANSACTIONS: usize = 2;
+pub(crate) const TRANSACTIONS: usize = 2;
 
 /// All of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// By the client's number for the transaction.
-    pub entries: [Entry; TRANSACTIONS],
+    pub(crate) entries: [Entry; TRANSACTIONS],
     /// Rules that a single step broke.
-    pub broken: Broken,
+    pub(crate) broken: Broken,
 }
 
 /// One transaction.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its identity, once the coordinator has drawn one.
-    pub xid: Option<Xid>,
+    pub(crate) xid: Option<Xid>,
     /// Whether the client has sent it.
-    pub submitted: bool,
+    pub(crate) submitted: bool,
     /// What the client was told.
-    pub told: Verdicts,
+    pub(crate) told: Verdicts,
     /// What participants were told.
-    pub said: Verdicts,
+    pub(crate) said: Verdicts,
     /// Whether the Commit record, or a participant's one-phase marker, has been on disk.
-    pub durable: bool,
+    pub(crate) durable: bool,
     /// By participant.
-    pub branches: [BranchEntry; PARTICIPANTS],
+    pub(crate) branches: [BranchEntry; PARTICIPANTS],
 }
 
 /// One branch.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct BranchEntry {
+pub(crate) struct BranchEntry {
+    /// Whether the client was told that its operation there is done.
+    pub(crate) answered: bool,
     /// How often its work took effect.
-    pub effects: u8,
+    pub(crate) effects: u8,
     /// Whether it was undone.
-    pub undone: bool,
+    pub(crate) undone: bool,
     /// Whether its participant has said Yes.
-    pub yes: bool,
+    pub(crate) yes: bool,
     /// Whether its participant has said No.
-    pub no: bool,
+    pub(crate) no: bool,
 }
 
 /// Which of the two was said.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Verdicts {
+pub(crate) struct Verdicts {
     /// Committed.
-    pub commit: bool,
+    pub(crate) commit: bool,
     /// Aborted.
-    pub abort: bool,
+    pub(crate) abort: bool,
 }
 
 /// Rules of which a single step shows that they are broken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Broken {
+pub(crate) struct Broken {
     /// A3: a Yes without its record on disk.
-    pub forced_votes: bool,
+    pub(crate) forced_votes: bool,
     /// A4: an acknowledgement without its effect on disk.
-    pub forced_acknowledgements: bool,
+    pub(crate) forced_acknowledgements: bool,
     /// A10: an order of an older epoch, or for another start, was obeyed.
-    pub fence: bool,
+    pub(crate) fence: bool,
     /// A machine stopped.
-    pub stopped: bool,
+    pub(crate) stopped: bool,
 }
 
 impl Verdicts {
     /// Notes a decision.
-    pub fn note(&mut self, decision: Decision) {
+    pub(crate) fn note(&mut self, decision: Decision) {
         match decision {
             Decision::Commit => self.commit = true,
             Decision::Abort => self.abort = true,
@@ -82,22 +84,22 @@ impl Verdicts {
 
 impl Ledger {
     /// The entry of a transaction by its identity.
-    pub fn of(&mut self, xid: Xid) -> Option<&mut Entry> {
+    pub(crate) fn of(&mut self, xid: Xid) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.xid == Some(xid))
     }
 }
 
 /// The client's key of a transaction.
-pub fn key(n: usize) -> Key {
+pub(crate) fn key(n: usize) -> Key {
     Key(Uuid::from_u128(1 + n as u128))
 }
 
 /// Its number, from the key.
-pub fn by_key(key: Key) -> usize {
+pub(crate) fn by_key(key: Key) -> usize {
     usize::try_from(key.0.as_u128() - 1).expect("one of the model's keys")
 }
 
 /// Its number, from a branch's work.
-pub fn by_work(work: &Payload) -> usize {
+pub(crate) fn by_work(work: &Payload) -> usize {
     usize::from(work.0[1])
 }

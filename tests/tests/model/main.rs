@@ -12,6 +12,7 @@ mod actions;
 mod fingerprint;
 mod ledger;
 mod memo;
+mod open;
 mod properties;
 mod run;
 mod setup;
@@ -101,6 +102,29 @@ fn two_transactions_side_by_side_and_hasty_questions() {
 }
 
 #[test]
+fn t02_participants_ask_each_other() {
+    exhaust(Setup { peers: true, ..Setup::of(MIXED).going_wrong(1, 1, 0, 0) }, 551_765);
+}
+
+#[test]
+fn t10_interactive() {
+    exhaust(Setup { interactive: true, ..Setup::of(MIXED).going_wrong(1, 0, 0, 0) }, 262_210);
+}
+
+#[test]
+fn t10_interactive_shared() {
+    exhaust(
+        Setup { interactive: true, shared: true, hasty: true, ..Setup::of(MIXED).going_wrong(0, 1, 0, 0) },
+        162_420,
+    );
+}
+
+#[test]
+fn t10_interactive_alone() {
+    exhaust(Setup { interactive: true, ..Setup::of(ALONE).going_wrong(1, 1, 1, 0) }, 40_110);
+}
+
+#[test]
 fn every_broken_rule_is_found() {
     let mixed = |crashes, copies| Setup::of(MIXED).going_wrong(crashes, 0, copies, 0);
     let table = [
@@ -114,6 +138,7 @@ fn every_broken_rule_is_found() {
         (Mutant::AnyIncarnation, mixed(1, 1)),
         (Mutant::OnePhaseTimeoutAborts, Setup::of(ALONE)),
         (Mutant::GivesUpInDoubt, mixed(0, 0)),
+        (Mutant::NoTraceIsAbort, Setup { peers: true, ..mixed(1, 0) }),
     ];
     for (mutant, setup) in table {
         let violated = violated(setup.breaking(mutant));

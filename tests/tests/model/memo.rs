@@ -20,12 +20,12 @@ thread_local! {
 }
 
 /// One step of the coordinator.
-pub fn coordinate(machine: &mut Part<c::Coordinator>, input: c::Input) -> Vec<c::Effect> {
+pub(crate) fn coordinate(machine: &mut Part<c::Coordinator>, input: c::Input) -> Vec<c::Effect> {
     COORDINATOR.with_borrow_mut(|steps| step(steps, machine, input, c::Coordinator::step))
 }
 
 /// One step of a participant.
-pub fn participate(machine: &mut Part<p::Participant>, input: p::Input) -> Vec<p::Effect> {
+pub(crate) fn participate(machine: &mut Part<p::Participant>, input: p::Input) -> Vec<p::Effect> {
     PARTICIPANT.with_borrow_mut(|steps| step(steps, machine, input, p::Participant::step))
 }
 

@@ -9,7 +9,7 @@ use super::setup::{Setup, Wish};
 use super::state::{Link, PARTICIPANTS, State};
 
 /// All properties of a model.
-pub fn all(setup: &Setup) -> Vec<Property<Setup>> {
+pub(crate) fn all(setup: &Setup) -> Vec<Property<Setup>> {
     let mut all = always();
     all.extend(sometimes(setup));
     all
@@ -59,8 +59,10 @@ fn always() -> Vec<Property<Setup>> {
             !state.ledger.broken.fence
         }),
         Property::always("no machine stops", |_, state: &State| !state.ledger.broken.stopped),
-        Property::always("L1 when all is quiet nothing is left undecided", |_, state: &State| {
-            !is_quiet(state) || state.coordinator.machine.load() == (0, 0)
+        Property::always("L1 when all is quiet nothing is left undecided", |setup: &Setup, state: &State| {
+            // An interactive transaction is open for as long as its client, or its idle limit, likes.
+            let open = setup.interactive && !state.ledger.entries[0].submitted;
+            open || !is_quiet(state) || state.coordinator.machine.load() == (0, 0)
         }),
     ]
 }
@@ -105,6 +107,13 @@ fn sometimes(setup: &Setup) -> Vec<Property<Setup>> {
                 state.coordinator.starts > 1 && entries(state).any(|entry| entry.said.abort)
             }));
         }
+    }
+    if setup.peers {
+        // While the coordinator is undecided, only another participant can have said so.
+        all.push(Property::sometimes(
+            "a participant tells another one that it will never vote Yes",
+            |_, state: &State| state.coordinator.machine.load().1 > 0 && entries(state).any(|entry| entry.said.abort),
+        ));
     }
     if branches().any(|branches| branches.len() == 1) {
         all.push(Property::sometimes("a transaction commits in one phase", |_, state: &State| {

@@ -20,38 +20,50 @@ enum Fact {
 }
 
 /// One action being carried out.
-pub struct Run<'a> {
-    pub setup: &'a Setup,
-    pub state: &'a mut State,
+pub(crate) struct Run<'a> {
+    pub(crate) setup: &'a Setup,
+    pub(crate) state: &'a mut State,
     facts: VecDeque<Fact>,
     /// Whether a question has to wait for participants that have not been greeted.
-    pub premature: bool,
+    pub(crate) premature: bool,
     /// Who asks the coordinator, and about what.
     asked: BTreeMap<c::ReplyTo, (usize, Xid)>,
+    /// Who enlists, and in what.
+    pub(crate) enlisting: BTreeMap<c::ReplyTo, (usize, Xid)>,
+    /// The only node that a participant in doubt can reach, if not all.
+    pub(crate) reached: Option<usize>,
 }
 
 /// Tokens of clients are their transactions' numbers; those of others begin here, and are free again after a step.
 const OTHERS: u64 = 10;
 
 impl<'a> Run<'a> {
-    pub fn new(setup: &'a Setup, state: &'a mut State) -> Self {
-        Self { setup, state, facts: VecDeque::new(), premature: false, asked: BTreeMap::new() }
+    pub(crate) fn new(setup: &'a Setup, state: &'a mut State) -> Self {
+        Self {
+            setup,
+            state,
+            facts: VecDeque::new(),
+            premature: false,
+            asked: BTreeMap::new(),
+            enlisting: BTreeMap::new(),
+            reached: None,
+        }
     }
 
     /// The coordinator hears something, and everything that follows at once.
-    pub fn coordinate(&mut self, input: c::Input) {
+    pub(crate) fn coordinate(&mut self, input: c::Input) {
         self.facts.push_back(Fact::Coordinator(input));
         self.settle();
     }
 
     /// A participant hears something, and everything that follows at once.
-    pub fn participate(&mut self, n: usize, input: p::Input) {
+    pub(crate) fn participate(&mut self, n: usize, input: p::Input) {
         self.facts.push_back(Fact::Participant(n, input));
         self.settle();
     }
 
     /// Everything that follows at once.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(fact) = self.facts.pop_front() {
             match fact {
                 Fact::Coordinator(input) => {
@@ -71,7 +83,7 @@ impl<'a> Run<'a> {
     }
 
     /// Carries the coordinator's effects out.
-    pub fn carry_out(&mut self, effects: Vec<c::Effect>) {
+    pub(crate) fn carry_out(&mut self, effects: Vec<c::Effect>) {
         for effect in effects {
             match effect {
                 c::Effect::Reply { to, told } => self.note_told(to, &told),
@@ -96,9 +108,9 @@ impl<'a> Run<'a> {
                 },
                 c::Effect::HangUp { name, .. } => self.break_off(number(&name)),
                 c::Effect::Stop { .. } => self.state.ledger.broken.stopped = true,
+                c::Effect::ReplyBegun { begun, .. } => self.on_begun(&begun),
+                c::Effect::ReplyEnlisted { to, answer } => self.on_enlisted(to, answer),
                 c::Effect::ReplyRegistered { .. }
-                | c::Effect::ReplyBegun { .. }
-                | c::Effect::ReplyEnlisted { .. }
                 | c::Effect::ReplyRegistry { .. }
                 | c::Effect::Dial { .. }
                 | c::Effect::Forget { .. }
@@ -157,7 +169,7 @@ impl<'a> Run<'a> {
     }
 
     /// An order arrives. What is `late` gets no answer any more.
-    pub fn deliver_order(&mut self, n: usize, late: bool, mut message: ToParticipant) {
+    pub(crate) fn deliver_order(&mut self, n: usize, late: bool, mut message: ToParticipant) {
         let stale = self.state.participants[n].is_stale(&message);
         if self.setup.mutant == Some(Mutant::NoFence)
             && let Some(line) = &self.state.participants[n].disk.line
@@ -184,7 +196,7 @@ impl<'a> Run<'a> {
     }
 
     /// Puts a participant's answer on its way, if the connection still stands.
-    pub fn answer(&mut self, n: usize, to: p::ReplyTo, answer: Answer) {
+    pub(crate) fn answer(&mut self, n: usize, to: p::ReplyTo, answer: Answer) {
         if let Answer::Voted { xid, vote } = &answer {
             self.note_vote(n, *xid, vote);
         }
@@ -224,8 +236,8 @@ impl<'a> Run<'a> {
     }
 
     /// A participant in doubt asks, and is answered, if the coordinator can be reached.
-    pub fn inquire(&mut self, n: usize, xid: Xid, members: Vec<handfast_common::ids::Name>) {
-        if !self.state.coordinator.machine.is_ready() {
+    pub(crate) fn inquire(&mut self, n: usize, xid: Xid, members: Vec<handfast_common::ids::Name>) {
+        if self.reached.is_some() || !self.state.coordinator.machine.is_ready() {
             return;
         }
         let reply = c::ReplyTo(OTHERS + self.asked.len() as u64);
@@ -234,13 +246,18 @@ impl<'a> Run<'a> {
         self.facts.push_back(Fact::Coordinator(c::Input::DecisionInquired { reply, inquiry }));
     }
 
+    /// The coordinator will hear something.
+    pub(crate) fn hear(&mut self, input: c::Input) {
+        self.facts.push_back(Fact::Coordinator(input));
+    }
+
     /// The resource manager, or the disk, has something to say.
-    pub fn tell(&mut self, n: usize, input: p::Input) {
+    pub(crate) fn tell(&mut self, n: usize, input: p::Input) {
         self.facts.push_back(Fact::Participant(n, input));
     }
 
     /// All that was handed to the log is on disk, and the machine hears of it.
-    pub fn write_log(&mut self) {
+    pub(crate) fn write_log(&mut self) {
         let keep = self.state.coordinator.queue.len();
         let upto = self.state.coordinator.queue.last().map_or(RecordNumber(0), |(number, ..)| *number);
         self.keep_records(keep);
@@ -257,7 +274,7 @@ impl<'a> Run<'a> {
     }
 
     /// The coordinator dies when so many of its writes have reached the disk, and is started again.
-    pub fn crash_coordinator(&mut self, keep: usize) {
+    pub(crate) fn crash_coordinator(&mut self, keep: usize) {
         self.state.left.crashes -= 1;
         self.keep_records(keep);
         for n in 0..PARTICIPANTS {
@@ -285,13 +302,13 @@ impl<'a> Run<'a> {
     }
 
     /// The connection to a participant breaks, and both sides notice.
-    pub fn break_off(&mut self, n: usize) {
+    pub(crate) fn break_off(&mut self, n: usize) {
         self.state.cut(n);
         self.facts.push_back(Fact::Coordinator(c::Input::PeerDisconnected { name: name(n) }));
     }
 
     /// The coordinator reaches a participant.
-    pub fn connect(&mut self, n: usize) {
+    pub(crate) fn connect(&mut self, n: usize) {
         self.state.links[n].connected = true;
         let idle = self.state.participants[n].queue.is_empty();
         let quiet = !self.state.coordinator.is_awaited();
@@ -307,7 +324,7 @@ impl<'a> Run<'a> {
 
 impl State {
     /// All nodes have started for the first time, and none has heard of another.
-    pub fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
         let (node, effects) = CoordinatorNode::start(1, Vec::new()).expect("an empty log");
         let mut state = Self {
             coordinator: Part::new(node),
@@ -322,7 +339,7 @@ impl State {
     }
 
     /// A copy of an order. What is identical to one of them is that one.
-    pub fn delay(&mut self, to: usize, message: ToParticipant) {
+    pub(crate) fn delay(&mut self, to: usize, message: ToParticipant) {
         let part = Part::new(Late { to, message });
         if let Err(at) = self.late.binary_search_by_key(&part.fingerprint(), Part::fingerprint) {
             self.late.insert(at, part);
@@ -330,7 +347,7 @@ impl State {
     }
 
     /// A connection ends, and what is on it is lost.
-    pub fn cut(&mut self, n: usize) {
+    pub(crate) fn cut(&mut self, n: usize) {
         self.links[n] = Link::default();
         self.participants[n].change(|node| node.requests.values_mut().for_each(|stands| *stands = false));
     }

@@ -9,27 +9,33 @@ use super::state::{Budget, name};
 
 /// One model.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// The transactions, each with its branches. The first one has been submitted when it begins.
-    pub transactions: &'static [&'static [(usize, Wish)]],
+    pub(crate) transactions: &'static [&'static [(usize, Wish)]],
     /// What may go wrong.
-    pub budget: Budget,
+    pub(crate) budget: Budget,
     /// Whether answers take time. If not, what would be lost with its connection is not said before that has broken: for the
     /// other side it is the same.
-    pub slow_answers: bool,
+    pub(crate) slow_answers: bool,
     /// Whether a greeting takes several steps, and so does a start.
-    pub slow_greetings: bool,
+    pub(crate) slow_greetings: bool,
     /// Whether the coordinator stops waiting for who can't be reached when it presumes an abort of an earlier epoch.
-    pub impatient: bool,
+    pub(crate) impatient: bool,
     /// Whether the client may ask before its transaction has arrived, too.
-    pub hasty: bool,
+    pub(crate) hasty: bool,
+    /// Whether the first transaction is an interactive one.
+    pub(crate) interactive: bool,
+    /// Whether its client has given others its context, as far as it says.
+    pub(crate) shared: bool,
+    /// Whether participants in doubt ask each other.
+    pub(crate) peers: bool,
     /// A rule that is broken on purpose.
-    pub mutant: Option<Mutant>,
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// What a branch's work does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// It writes, and nothing is in its way: Yes.
     Write,
     /// It may have to wait for locks, and may then turn out to be impossible.
@@ -40,7 +46,7 @@ pub enum Wish {
 
 impl Wish {
     /// As work of a transaction.
-    pub fn payload(self, transaction: usize) -> Payload {
+    pub(crate) fn payload(self, transaction: usize) -> Payload {
         let letter = match self {
             Self::Write => b'w',
             Self::Doubtful => b'd',
@@ -50,7 +56,7 @@ impl Wish {
     }
 
     /// What work asks for.
-    pub fn of(work: &Payload) -> Self {
+    pub(crate) fn of(work: &Payload) -> Self {
         match work.0[0] {
             b'w' => Self::Write,
             b'd' => Self::Doubtful,
@@ -61,7 +67,7 @@ impl Wish {
 
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mutant {
+pub(crate) enum Mutant {
     /// The coordinator answers "abort" to whoever asks about what has no record, also while the vote is on.
     PresumesTooSoon,
     /// The coordinator takes its records for written as soon as they are handed over.
@@ -80,13 +86,15 @@ pub enum Mutant {
     AnyIncarnation,
     /// The coordinator takes a one-phase commit whose answer is lost for aborted.
     OnePhaseTimeoutAborts,
+    /// A participant tells another one "abort" because it has no trace of the transaction.
+    NoTraceIsAbort,
     /// A participant in doubt undoes its branch when it has waited for long.
     GivesUpInDoubt,
 }
 
 impl Setup {
     /// Nothing goes wrong and nothing is wrong.
-    pub const fn of(transactions: &'static [&'static [(usize, Wish)]]) -> Self {
+    pub(crate) const fn of(transactions: &'static [&'static [(usize, Wish)]]) -> Self {
         let budget = Budget { crashes: 0, breaks: 0, copies: 0, repeats: 0 };
         Self {
             transactions,
@@ -95,27 +103,30 @@ impl Setup {
             slow_greetings: false,
             impatient: false,
             hasty: false,
+            interactive: false,
+            shared: false,
+            peers: false,
             mutant: None,
         }
     }
 
     /// With so many crashes, broken connections, copies and repetitions.
-    pub const fn going_wrong(self, crashes: u8, breaks: u8, copies: u8, repeats: u8) -> Self {
+    pub(crate) const fn going_wrong(self, crashes: u8, breaks: u8, copies: u8, repeats: u8) -> Self {
         Self { budget: Budget { crashes, breaks, copies, repeats }, ..self }
     }
 
     /// With a rule broken.
-    pub const fn breaking(self, mutant: Mutant) -> Self {
+    pub(crate) const fn breaking(self, mutant: Mutant) -> Self {
         Self { mutant: Some(mutant), ..self }
     }
 
     /// The names of a transaction's participants.
-    pub fn names(&self, transaction: usize) -> Vec<Name> {
+    pub(crate) fn names(&self, transaction: usize) -> Vec<Name> {
         self.transactions[transaction].iter().map(|(n, _)| name(*n)).collect()
     }
 
     /// What the client sends.
-    pub fn request(&self, transaction: usize, ticket: Ticket) -> Submit {
+    pub(crate) fn request(&self, transaction: usize, ticket: Ticket) -> Submit {
         let branches = self.transactions[transaction].iter();
         let branches =
             branches.map(|(n, wish)| BranchWork { participant: name(*n), work: wish.payload(transaction) }).collect();
@@ -123,7 +134,7 @@ impl Setup {
     }
 
     /// What the client asks.
-    pub fn question(&self, transaction: usize, ticket: Ticket) -> AskOutcome {
+    pub(crate) fn question(&self, transaction: usize, ticket: Ticket) -> AskOutcome {
         AskOutcome { key: key(transaction), ticket: Some(ticket), participants: self.names(transaction) }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use handfast_common::ids::{Incarnation, LogId, Name, RecordNumber, StoreId, Xid};
+use handfast_common::ids::{Epoch, Incarnation, LogId, Name, Nonce, RecordNumber, StoreId, Ticket, Xid};
 use handfast_common::messages::{FromParticipant, Identity, KnownStart, ToParticipant};
 use handfast_common::outcome::Payload;
 use handfast_coordinator::protocol as c;
@@ -19,57 +19,57 @@ use super::fingerprint::fingerprint;
 use super::ledger::Ledger;
 
 /// The coordinator's log.
-pub const LOG: LogId = LogId(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
+pub(crate) const LOG: LogId = LogId(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
 /// How many participants there are.
-pub const PARTICIPANTS: usize = 3;
+pub(crate) const PARTICIPANTS: usize = 3;
 
 /// A state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct State {
+pub(crate) struct State {
     /// The coordinator.
-    pub coordinator: Part<CoordinatorNode>,
+    pub(crate) coordinator: Part<CoordinatorNode>,
     /// The participants.
-    pub participants: [Part<ParticipantNode>; PARTICIPANTS],
+    pub(crate) participants: [Part<ParticipantNode>; PARTICIPANTS],
     /// The connections between them.
-    pub links: [Link; PARTICIPANTS],
+    pub(crate) links: [Link; PARTICIPANTS],
     /// Copies of orders, sorted by fingerprint: a set, for what is identical is one. They belong to no connection, so they
     /// arrive at any time or never, and whatever is answered goes nowhere.
-    pub late: Vec<Part<Late>>,
+    pub(crate) late: Vec<Part<Late>>,
     /// What was said and what took effect.
-    pub ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// What may still go wrong.
-    pub left: Budget,
+    pub(crate) left: Budget,
 }
 
 /// How much goes wrong, at most.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Crashes of whatever node.
-    pub crashes: u8,
+    pub(crate) crashes: u8,
     /// Connections that break: what is on them is lost.
-    pub breaks: u8,
+    pub(crate) breaks: u8,
     /// Messages of which a copy is made, and may come much later.
-    pub copies: u8,
+    pub(crate) copies: u8,
     /// Repetitions by a timer.
-    pub repeats: u8,
+    pub(crate) repeats: u8,
 }
 
 /// A part of a state with its fingerprint: a step changes one or two of them, the others are shared.
 #[derive(Clone, Debug)]
-pub struct Part<T> {
+pub(crate) struct Part<T> {
     value: Arc<T>,
     fingerprint: u64,
 }
 
 impl<T: Clone + Hash> Part<T> {
     /// Takes a part.
-    pub fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         let fingerprint = fingerprint(&value);
         Self { value: Arc::new(value), fingerprint }
     }
 
     /// Changes it.
-    pub fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
         let value = Arc::make_mut(&mut self.value);
         let result = change(value);
         self.fingerprint = fingerprint(value);
@@ -77,7 +77,7 @@ impl<T: Clone + Hash> Part<T> {
     }
 
     /// Its fingerprint.
-    pub fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 }
@@ -104,26 +104,26 @@ impl<T> PartialEq for Part<T> {
 impl<T> Eq for Part<T> {}
 
 /// A write to the coordinator's log.
-pub type Write = (RecordNumber, c::Record, Vec<RecordNumber>);
+pub(crate) type Write = (RecordNumber, c::Record, Vec<RecordNumber>);
 
 /// The coordinator and its log.
 #[derive(Clone, Hash, Debug)]
-pub struct CoordinatorNode {
+pub(crate) struct CoordinatorNode {
     /// The machine.
-    pub machine: Part<c::Coordinator>,
+    pub(crate) machine: Part<c::Coordinator>,
     /// What is on disk.
-    pub log: Part<Vec<Write>>,
+    pub(crate) log: Part<Vec<Write>>,
     /// What was handed to the log.
-    pub queue: Vec<Write>,
+    pub(crate) queue: Vec<Write>,
     /// Timers that were ever set in this start; one that has lost its point does nothing.
-    pub timers: BTreeSet<c::Timer>,
+    pub(crate) timers: BTreeSet<c::Timer>,
     /// The starts so far.
-    pub starts: u64,
+    pub(crate) starts: u64,
 }
 
 impl CoordinatorNode {
     /// Whether the machine waits for something that was handed to the log.
-    pub fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.queue.iter().any(|(_, record, _)| match record {
             c::Record::Epoch { .. } | c::Record::Participant(_) | c::Record::Commit(_) | c::Record::OnePhase(_) => true,
             c::Record::End { .. } | c::Record::Floor { .. } | c::Record::Tick { .. } | c::Record::Operator { .. } => {
@@ -134,7 +134,7 @@ impl CoordinatorNode {
 }
 
 /// What a start of the coordinator finds.
-pub fn records(log: &[Write]) -> Vec<c::Numbered> {
+pub(crate) fn records(log: &[Write]) -> Vec<c::Numbered> {
     let mut found = BTreeMap::new();
     for (number, record, erase) in log {
         found.insert(*number, record.clone());
@@ -147,43 +147,45 @@ pub fn records(log: &[Write]) -> Vec<c::Numbered> {
 
 /// A participant, its store and its resource manager.
 #[derive(Clone, Hash, Debug)]
-pub struct ParticipantNode {
+pub(crate) struct ParticipantNode {
     /// The machine.
-    pub machine: Part<p::Participant>,
+    pub(crate) machine: Part<p::Participant>,
     /// What is on disk.
-    pub disk: Part<Disk>,
+    pub(crate) disk: Part<Disk>,
     /// What was handed to the store, in order.
-    pub queue: Vec<Job>,
+    pub(crate) queue: Vec<Job>,
     /// A line that goes with the next write.
-    pub noted: Option<p::Line>,
+    pub(crate) noted: Option<p::Line>,
     /// Work that waits for its locks.
-    pub waiting: BTreeMap<Xid, Job>,
+    pub(crate) waiting: BTreeMap<Xid, Job>,
+    /// Open branches, with what was done in them.
+    pub(crate) open: BTreeMap<Xid, Payload>,
     /// Branches that only read and hold their locks.
-    pub held: BTreeSet<Xid>,
+    pub(crate) held: BTreeSet<Xid>,
     /// The starts so far.
-    pub starts: u64,
+    pub(crate) starts: u64,
     /// Requests that have not been answered, and whether the connection they came over still stands.
-    pub requests: BTreeMap<p::ReplyTo, bool>,
+    pub(crate) requests: BTreeMap<p::ReplyTo, bool>,
 }
 
 /// What survives a participant's crash.
 #[derive(Clone, Hash, Debug, Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     /// What is known of the coordinator.
-    pub line: Option<p::Line>,
+    pub(crate) line: Option<p::Line>,
     /// Branches in doubt, with their work.
-    pub prepared: BTreeMap<Xid, (p::Prepared, Payload)>,
+    pub(crate) prepared: BTreeMap<Xid, (p::Prepared, Payload)>,
     /// Done-markers.
-    pub done: BTreeMap<Xid, p::Done>,
+    pub(crate) done: BTreeMap<Xid, p::Done>,
     /// Writes with a branch in them.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// Earlier starts.
-    pub starts: Vec<KnownStart>,
+    pub(crate) starts: Vec<KnownStart>,
 }
 
 /// What a resource manager does.
 #[derive(Clone, Hash, Debug)]
-pub enum Job {
+pub(crate) enum Job {
     /// Write a prepare record.
     Prepare(p::Prepared, Payload),
     /// Commit in one phase.
@@ -194,11 +196,13 @@ pub enum Job {
     Abort(Xid),
     /// Write what is known of the coordinator.
     Force(p::Line),
+    /// Carry out an operation of an open branch. Nothing of it goes to the disk.
+    Operation(Xid, Payload),
 }
 
 impl ParticipantNode {
     /// Who speaks.
-    pub fn identity(&self, n: usize) -> Identity {
+    pub(crate) fn identity(&self, n: usize) -> Identity {
         Identity {
             name: name(n),
             store: store(n),
@@ -211,35 +215,40 @@ impl ParticipantNode {
 
 /// A connection: what is on it arrives in its order, or not at all.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Link {
+pub(crate) struct Link {
     /// Whether it stands.
-    pub connected: bool,
+    pub(crate) connected: bool,
     /// To the participant.
-    pub orders: Vec<Part<ToParticipant>>,
+    pub(crate) orders: Vec<Part<ToParticipant>>,
     /// To the coordinator.
-    pub answers: Vec<Part<FromParticipant>>,
+    pub(crate) answers: Vec<Part<FromParticipant>>,
 }
 
 /// A copy of an order.
 #[derive(Clone, Hash, Debug)]
-pub struct Late {
+pub(crate) struct Late {
     /// To whom.
-    pub to: usize,
+    pub(crate) to: usize,
     /// What.
-    pub message: ToParticipant,
+    pub(crate) message: ToParticipant,
 }
 
 /// A participant's name.
-pub fn name(n: usize) -> Name {
+pub(crate) fn name(n: usize) -> Name {
     Name::new(format!("p{n}")).expect("a plain name")
 }
 
 /// A participant's number.
-pub fn number(name: &Name) -> usize {
+pub(crate) fn number(name: &Name) -> usize {
     name.as_str()[1..].parse().expect("one of the three")
 }
 
 /// A participant's store.
-pub fn store(n: usize) -> StoreId {
+pub(crate) fn store(n: usize) -> StoreId {
     StoreId(Uuid::from_u128(0x50 + n as u128))
+}
+
+/// Where the coordinator stood when the clients began.
+pub(crate) fn ticket() -> Ticket {
+    Ticket { log: LOG, epoch: Epoch(1), nonce: Nonce(1), sequence: 0 }
 }

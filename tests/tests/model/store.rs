@@ -17,17 +17,19 @@ use super::state::{Disk, Job, Late, Part, ParticipantNode, name, store};
 
 impl Run<'_> {
     /// Carries a participant's effects out.
-    pub fn obey(&mut self, n: usize, effects: Vec<p::Effect>) {
+    pub(crate) fn obey(&mut self, n: usize, effects: Vec<p::Effect>) {
         for effect in effects {
             match effect {
                 p::Effect::Reply { to, answer } => self.answer(n, to, answer),
                 p::Effect::Inquire { xid, members, .. } => self.inquire(n, xid, members),
                 p::Effect::Prepare { record, work, .. } => {
-                    self.begin(n, Job::Prepare(record, work.unwrap_or_default()));
+                    let (work, ran) = self.work_of(n, record.xid, work);
+                    self.begin(n, Job::Prepare(record, work), ran);
                 }
                 p::Effect::CommitOnePhase { xid, key, hash, work, .. } => {
                     let done = p::OnePhaseDone { key, hash, reads: Payload::default() };
-                    self.begin(n, Job::OnePhase(xid, done, work.unwrap_or_default()));
+                    let (work, ran) = self.work_of(n, xid, work);
+                    self.begin(n, Job::OnePhase(xid, done, work), ran);
                 }
                 p::Effect::Cancel { xid, reason } => self.refuse(n, xid, reason),
                 p::Effect::Commit { xid } => {
@@ -36,7 +38,16 @@ impl Run<'_> {
                         self.tell(n, p::Input::BranchCommitted { xid, found: true });
                     }
                 }
-                p::Effect::Abort { xid } => self.queue(n, Job::Abort(xid)),
+                p::Effect::Abort { xid } => {
+                    self.refuse(n, xid, no());
+                    self.state.participants[n].change(|node| node.open.remove(&xid));
+                    self.queue(n, Job::Abort(xid));
+                }
+                p::Effect::Execute { xid, work, .. } => self.operate(n, xid, work),
+                p::Effect::Enlist { xid, active, .. } => self.enlist(n, xid, active),
+                p::Effect::ReplyExecuted { to, result } => self.on_executed(n, to, &result),
+                p::Effect::InquirePeer { xid, member } => self.inquire_peer(n, xid, member),
+                p::Effect::ReplyPeer { to, answer } => self.on_peer_answer(n, to, answer),
                 p::Effect::Release { xid } => {
                     self.state.participants[n].change(|node| node.held.remove(&xid));
                 }
@@ -44,13 +55,7 @@ impl Run<'_> {
                 p::Effect::NoteLine(line) => self.state.participants[n].change(|node| node.noted = Some(line)),
                 p::Effect::Stop { .. } => self.state.ledger.broken.stopped = true,
                 // Which timers can do anything is seen from what waits for them.
-                p::Effect::SetTimer { .. }
-                | p::Effect::Say { .. }
-                | p::Effect::ReplyExecuted { .. }
-                | p::Effect::ReplyPeer { .. }
-                | p::Effect::Execute { .. }
-                | p::Effect::Enlist { .. }
-                | p::Effect::InquirePeer { .. } => {}
+                p::Effect::SetTimer { .. } | p::Effect::Say { .. } => {}
             }
         }
     }
@@ -59,22 +64,31 @@ impl Run<'_> {
         self.state.participants[n].change(|node| node.queue.push(job));
     }
 
+    /// The work of a branch, and whether it ran before.
+    fn work_of(&mut self, n: usize, xid: Xid, carried: Option<Payload>) -> (Payload, bool) {
+        let ran = self.state.participants[n].change(|node| node.open.remove(&xid));
+        match carried {
+            Some(work) => (work, false),
+            None => (ran.unwrap_or_else(|| Wish::Read.payload(0)), true),
+        }
+    }
+
     /// Work begins: it is handed to the disk at once, or waits for its locks.
-    fn begin(&mut self, n: usize, job: Job) {
+    fn begin(&mut self, n: usize, job: Job, ran: bool) {
         let (xid, work) = match &job {
             Job::Prepare(record, work) => (record.xid, work),
             Job::OnePhase(xid, _, work) => (*xid, work),
-            Job::Commit(_) | Job::Abort(_) | Job::Force(_) => return,
+            Job::Commit(_) | Job::Abort(_) | Job::Force(_) | Job::Operation(..) => return,
         };
         match (Wish::of(work), &job) {
-            (Wish::Doubtful, _) => {
+            (Wish::Doubtful, _) if !ran => {
                 self.state.participants[n].change(|node| node.waiting.insert(xid, job));
             }
             (Wish::Read, Job::Prepare(..)) => {
                 self.state.participants[n].change(|node| node.held.insert(xid));
                 self.tell(n, p::Input::WorkPrepared { xid, vote: Vote::ReadOnly(Payload::default()) });
             }
-            (Wish::Write | Wish::Read, _) => {
+            (Wish::Write | Wish::Doubtful | Wish::Read, _) => {
                 if self.setup.mutant == Some(Mutant::VotesBeforeForce) && matches!(job, Job::Prepare(..)) {
                     self.tell(n, p::Input::WorkPrepared { xid, vote: Vote::Yes(Payload::default()) });
                 }
@@ -84,23 +98,29 @@ impl Run<'_> {
     }
 
     /// The locks are there.
-    pub fn lock(&mut self, n: usize, xid: Xid) {
-        self.state.participants[n].change(|node| node.queue.extend(node.waiting.remove(&xid)));
+    pub(crate) fn lock(&mut self, n: usize, xid: Xid) {
+        match self.state.participants[n].change(|node| node.waiting.remove(&xid)) {
+            Some(Job::Operation(xid, work)) => self.operated(n, xid, work),
+            Some(job) => self.queue(n, job),
+            None => {}
+        }
+        self.settle();
     }
 
     /// The work ends with No, if it still waits.
-    pub fn refuse(&mut self, n: usize, xid: Xid, reason: Reason) {
+    pub(crate) fn refuse(&mut self, n: usize, xid: Xid, reason: Reason) {
         match self.state.participants[n].change(|node| node.waiting.remove(&xid)) {
             Some(Job::OnePhase(..)) => {
                 self.tell(n, p::Input::OnePhaseEnded { xid, result: OnePhaseResult::Aborted(reason) });
             }
+            Some(Job::Operation(..)) => self.doomed(n, xid, reason),
             Some(_) => self.tell(n, p::Input::WorkPrepared { xid, vote: Vote::No(reason) }),
             None => {}
         }
     }
 
     /// All that was handed to the disk is on it, and the machine hears of it.
-    pub fn write(&mut self, n: usize) {
+    pub(crate) fn write(&mut self, n: usize) {
         let keep = self.state.participants[n].queue.len();
         for input in self.write_some(n, keep) {
             let mutant = self.setup.mutant;
@@ -148,7 +168,7 @@ impl Run<'_> {
     }
 
     /// A participant dies when so many of its writes have reached the disk, and is started again.
-    pub fn crash_participant(&mut self, n: usize, keep: usize) {
+    pub(crate) fn crash_participant(&mut self, n: usize, keep: usize) {
         self.state.left.crashes -= 1;
         drop(self.write_some(n, keep));
         self.state.cut(n);
@@ -170,7 +190,7 @@ impl Run<'_> {
     }
 
     /// Time to ask about a branch in doubt.
-    pub fn inquiry_due(&mut self, n: usize, xid: Xid) {
+    pub(crate) fn inquiry_due(&mut self, n: usize, xid: Xid) {
         if self.setup.mutant == Some(Mutant::GivesUpInDoubt) {
             let answer = InquiryAnswer::Decided(Decision::Abort);
             return self.participate(n, p::Input::InquiryAnswered { xid, answer });
@@ -181,7 +201,7 @@ impl Run<'_> {
 
 impl ParticipantNode {
     /// The first start.
-    pub fn new(n: usize) -> Self {
+    pub(crate) fn new(n: usize) -> Self {
         let (node, _) = Self::start(n, 1, Disk::default()).expect("an empty store");
         node
     }
@@ -204,6 +224,7 @@ impl ParticipantNode {
             queue: Vec::new(),
             noted: None,
             waiting: BTreeMap::new(),
+            open: BTreeMap::new(),
             held: BTreeSet::new(),
             starts,
             requests: BTreeMap::new(),
@@ -246,6 +267,8 @@ impl Disk {
                 }
                 p::Input::BranchAborted { xid }
             }
+            // It never gets here: only what waits for locks is one.
+            Job::Operation(xid, _) => p::Input::OperationEnded { xid, execution: p::Execution::Doomed(no()) },
             Job::Force(line) => {
                 let log = line.log;
                 self.take_line(line);
@@ -263,6 +286,6 @@ impl Disk {
 }
 
 /// Why work that waits ends with No.
-pub fn no() -> Reason {
+pub(crate) fn no() -> Reason {
     Reason::new(ReasonKind::LockTimeout, "")
 }
