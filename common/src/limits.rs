@@ -78,3 +78,7 @@ const _: () = assert!(MAX_UNCONFIRMED_BYTES < MAX_FRAME_BYTES / 2);
 const _: () = assert!(MAX_FRAME_BYTES > MAX_TRANSACTION_BYTES + MAX_BRANCHES * (MAX_NAME_BYTES + 128));
 const _: () = assert!(MAX_KEY_BYTES + MAX_VALUE_BYTES < MAX_TRANSACTION_BYTES);
 const _: () = assert!(LOCK_WAIT.as_millis() < PREPARE_TIMEOUT.as_millis());
+// A branch that only read keeps its locks for twice the prepare timeout at the most, whatever is lost: that, too, is to end
+// within the idle limit.
+const _: () = assert!(2 * PREPARE_TIMEOUT.as_millis() < IDLE_LIMIT.as_millis());
+const _: () = assert!(IDLE_LIMIT.as_millis() < TOTAL_LIMIT.as_millis());

@@ -86,6 +86,11 @@ impl World {
             let to = next.to.clone();
             let n = self.number_of(&to);
             self.deliver(Event::Execute(n, key, caller, step));
+            let last = caller == 0 && step + 1 == self.clients.interactive[&key].callers[0].steps.len();
+            if last && self.clients.interactive[&key].hasty {
+                let after = self.dice.below(12 * MS);
+                self.at(after, Event::EndDue(key));
+            }
             self.again(key, caller, Event::StepDue(key, caller, step));
         } else if interactive.is_through() {
             let after = self.pause();

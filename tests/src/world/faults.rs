@@ -52,6 +52,13 @@ impl World {
         self.at(after, event);
     }
 
+    /// From a participant to the coordinator, over a connection of its own.
+    pub(super) fn call_coordinator(&mut self, n: usize, event: Event) {
+        if self.healed || self.participants[n].unheard_until <= self.now {
+            self.deliver(event);
+        }
+    }
+
     /// An order over the coordinator's connection. If it is lost, the connection is, a little later. A copy may sit in an
     /// old connection for long.
     pub(super) fn send(&mut self, n: usize, message: ToParticipant) {
@@ -125,11 +132,19 @@ impl World {
         if self.healed {
             return;
         }
-        match self.dice.below(8) {
+        match self.dice.below(10) {
             0..=2 => self.crash_coordinator(),
             3..=5 => {
                 let n = usize::try_from(self.dice.below(PARTICIPANTS as u64)).unwrap_or(0);
                 self.crash_participant(n);
+            }
+            7 | 8 => {
+                // One way only: what it asks the coordinator is lost, what the coordinator tells it is not.
+                let n = usize::try_from(self.dice.below(PARTICIPANTS as u64)).unwrap_or(0);
+                self.participants[n].unheard_until = self.now + self.dice.between(200, 2_000) * MS;
+                if let Some(connection) = self.participants[n].connection {
+                    self.at(0, Event::Break(n, connection));
+                }
             }
             6 => {
                 // Everybody at once.

@@ -37,6 +37,8 @@ pub struct Interactive {
     pub end: End,
     /// Whether the client waits for the service before it ends. If not, the service's operations may come late.
     pub waits: bool,
+    /// Whether it commits before the last of its own operations is answered. A good client never does.
+    pub hasty: bool,
     /// Its commit once it was sent, the same on every resend.
     pub commit: Option<Commit>,
     /// When an operation of it last arrived anywhere.
@@ -113,7 +115,7 @@ impl Interactive {
         let clock = if dice.one_in(10) { Age(dice.below(10_000)) } else { Age(0) };
         let age = dice.one_in(8).then(|| Age(dice.below(50)));
         let begin = Begin { key, ticket, age, clock, total: Micros(dice.between(500, 6_000) * 1_000) };
-        let waits = !dice.one_in(3);
+        let (waits, hasty) = (!dice.one_in(3), dice.one_in(10));
         Self {
             key,
             ticket,
@@ -121,6 +123,7 @@ impl Interactive {
             callers,
             end,
             waits,
+            hasty,
             commit: None,
             touched: 0,
             flipped: false,

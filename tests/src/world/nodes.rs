@@ -90,6 +90,8 @@ pub(super) struct ParticipantNode {
     pub(super) connection: Option<u64>,
     /// To whom each answer goes.
     pub(super) answers: BTreeMap<p::ReplyTo, Waiter>,
+    /// Until then the coordinator does not hear it.
+    pub(super) unheard_until: u64,
     /// What it has told the operator about.
     pub(super) said: u32,
     pub(super) dialling: bool,
@@ -107,6 +109,7 @@ impl ParticipantNode {
             timers: Timers(BTreeMap::new()),
             connection: None,
             answers: BTreeMap::new(),
+            unheard_until: 0,
             said: 0,
             dialling: false,
             dialled: false,

@@ -51,13 +51,13 @@ impl World {
                 }
                 p::Effect::Enlist { xid, active, .. } => {
                     let enlist = Enlist { from: self.participants[n].identity(), xid, active };
-                    self.deliver(Event::Enlist(n, start, enlist));
+                    self.call_coordinator(n, Event::Enlist(n, start, enlist));
                 }
                 p::Effect::InquirePeer { xid, member } => self.inquire_peer(n, xid, member),
                 p::Effect::Say { .. } => self.participants[n].said += 1,
                 p::Effect::Inquire { xid, members, .. } => {
                     let inquiry = Inquiry { from: self.participants[n].identity(), xid, members };
-                    self.deliver(Event::Inquiry(n, start, inquiry));
+                    self.call_coordinator(n, Event::Inquiry(n, start, inquiry));
                 }
                 p::Effect::SetTimer { timer, after, jitter } => {
                     let after = self.jittered(after, jitter);
@@ -131,7 +131,9 @@ impl World {
         let start = self.participants[n].start;
         match next {
             Next::Working(xid) => {
-                let after = if self.trouble(12) { 1_500 * MS } else { self.dice.below(8 * MS) };
+                // Up to more than it may wait for locks.
+                let slow = self.trouble(12);
+                let after = if slow { self.dice.between(50, 1_500) * MS } else { self.dice.below(8 * MS) };
                 self.at(after, Event::WorkDone(n, start, xid));
             }
             Next::Writing => {
@@ -166,7 +168,7 @@ impl World {
                 return self.at(20 * MS, Event::RegisterDue(n, start));
             }
             let register = Register { from: self.participants[n].identity(), address: format!("host:{n}"), seen: None };
-            self.deliver(Event::Register(n, start, register));
+            self.call_coordinator(n, Event::Register(n, start, register));
             self.at(2_000 * MS, Event::RegisterDue(n, start));
         }
     }

@@ -111,7 +111,7 @@ fn draw(dice: &mut Dice, lists: bool) -> History {
 #[test]
 fn with_lists_read_at_the_end_the_check_is_right_both_ways() {
     let (mut good, mut bad) = (0, 0);
-    for seed in 0..40_000 {
+    for seed in 0..15_000 {
         let history = draw(&mut Dice::new(seed), true);
         let (checked, truth) = (history.check(), is_serializable(&history));
         if let Err(anomalies) = &checked {
@@ -121,13 +121,13 @@ fn with_lists_read_at_the_end_the_check_is_right_both_ways() {
         good += u32::from(truth);
         bad += u32::from(!truth);
     }
-    assert!(good > 3_000 && bad > 3_000, "{good} good, {bad} bad");
+    assert!(good > 1_000 && bad > 1_000, "{good} good, {bad} bad");
 }
 
 #[test]
 fn with_lists_that_nobody_read_at_the_end_there_is_no_false_alarm() {
     let (mut good, mut found) = (0, 0);
-    for seed in 0..40_000 {
+    for seed in 0..15_000 {
         let mut history = draw(&mut Dice::new(seed), true);
         history.finally.clear();
         match (history.check(), is_serializable(&history)) {
@@ -138,13 +138,13 @@ fn with_lists_that_nobody_read_at_the_end_there_is_no_false_alarm() {
             (Ok(_), false) => {}
         }
     }
-    assert!(good > 3_000 && found > 3_000, "{good} good, {found} found");
+    assert!(good > 1_000 && found > 1_000, "{good} good, {found} found");
 }
 
 #[test]
 fn with_registers_there_is_no_false_alarm() {
     let (mut good, mut found) = (0, 0);
-    for seed in 0..40_000 {
+    for seed in 0..15_000 {
         let history = draw(&mut Dice::new(seed), false);
         match (history.check(), is_serializable(&history)) {
             (Err(anomalies), true) => panic!("seed {seed}: a false alarm:\n{anomalies}{history:#?}"),
@@ -154,5 +154,5 @@ fn with_registers_there_is_no_false_alarm() {
             (Ok(_), false) => {}
         }
     }
-    assert!(good > 3_000 && found > 3_000, "{good} good, {found} found");
+    assert!(good > 1_000 && found > 1_000, "{good} good, {found} found");
 }

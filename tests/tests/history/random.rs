@@ -155,12 +155,18 @@ fn one_thing_spoiled_is_found_wherever_it_is() {
 
 #[test]
 fn a_hundred_thousand_transactions_are_checked_in_seconds() {
-    let mut dice = Dice::new(1);
-    let mut history = serial(&mut dice, 100_000, 20);
+    let history = serial(&mut Dice::new(1), 100_000, 20);
     let before = Instant::now();
     let checked = history.check().unwrap_or_else(|anomalies| panic!("a false alarm:\n{anomalies}"));
+    // What grows with the square would take hours; the machine may be busy with other tests.
+    assert!(before.elapsed() < Duration::from_secs(120), "{:?}", before.elapsed());
     assert!(checked.committed > 80_000 && checked.rw > 10_000, "{checked:?}");
-    // And one that is wrong everywhere: all registers' reads are shifted by one.
+}
+
+/// All transactions in one great cycle with many shortcuts: the search for the one to show is bounded.
+#[test]
+fn what_is_wrong_everywhere_is_told_in_seconds_too() {
+    let mut history = serial(&mut Dice::new(1), 20_000, 20);
     let mut last = None;
     for transaction in &mut history.transactions {
         for operation in &mut transaction.operations {
@@ -171,6 +177,8 @@ fn a_hundred_thousand_transactions_are_checked_in_seconds() {
             }
         }
     }
-    assert!(history.check().is_err());
-    assert!(before.elapsed() < Duration::from_secs(60), "{:?}", before.elapsed());
+    let before = Instant::now();
+    let anomalies = history.check().expect_err("reads were shifted by one");
+    assert!(before.elapsed() < Duration::from_secs(120), "{:?}", before.elapsed());
+    assert!(anomalies.has(Class::GSingle) || anomalies.has(Class::G1c), "{anomalies}");
 }

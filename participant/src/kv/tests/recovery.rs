@@ -233,3 +233,46 @@ fn values_are_read_in_portions_without_a_gap() {
         assert_eq!(seen, (10..300).map(|n| (format!("k{n:03}"), Some(int(n)))).collect());
     });
 }
+
+#[test]
+fn f08_a_trim_at_every_step_of_a_branch_brings_nothing_back_and_takes_nothing_that_is_in_doubt() {
+    // The branch's own steps; a mark below it, on it and above it may come between any two of them, or with one.
+    let steps = || vec![vec![prepare(4)], vec![apply(4)], vec![prepare(5)], vec![forget(5)]];
+    let mut looked = 0;
+    for low in [3, 5, 6, 9] {
+        for at in 0..=steps().len() {
+            for together in [false, true] {
+                let disk = Disk::new();
+                let (mut writer, ..) = start(&disk);
+                let mut batches = steps();
+                let mark = Item::Line(line(low, &[]));
+                match batches.get_mut(at) {
+                    Some(batch) if together => batch.push(mark),
+                    Some(_) | None => batches.insert(at, vec![mark]),
+                }
+                let (mut committed, mut prepared) = (false, false);
+                for batch in &batches {
+                    let (applies, prepares) = (batch.contains(&apply(4)), batch.contains(&prepare(4)));
+                    disk.record();
+                    write(&mut writer, batch);
+                    for image in disk.record().into_iter().chain([disk.image()]) {
+                        let (in_doubt, done, found_mark) = look(image);
+                        let trimmed = found_mark.is_some_and(|mark| mark > 4);
+                        assert!(!(committed && in_doubt.contains(&4)), "committed, and in doubt again");
+                        assert!(
+                            !committed || done.contains(&4) || trimmed,
+                            "committed, and its marker is gone too soon"
+                        );
+                        // A mark never ends a branch in doubt.
+                        let open = prepared && !committed && !applies;
+                        assert!(!open || in_doubt.contains(&4), "prepared, and gone without a decision");
+                        looked += 1;
+                    }
+                    committed |= applies;
+                    prepared |= prepares;
+                }
+            }
+        }
+    }
+    assert!(looked > 200, "{looked} images");
+}
