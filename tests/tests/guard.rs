@@ -32,7 +32,7 @@ fn text(output: &Output) -> String {
 
 /// Ends every process where it stands, in the middle of a load, so that branches are left in doubt.
 fn kill_all_under_load(system: &mut System, first: usize) {
-    let load = system.begin_submit(&lines(first..first + 4_000, "p0", "p1"), &["--concurrency", "64"]);
+    let load = system.begin_submit(&lines(first..first + 40_000, "p0", "p1"), &["--concurrency", "64"]);
     std::thread::sleep(Duration::from_millis(250));
     system.coordinator.kill().expect("killed");
     for node in &mut system.participants {
@@ -46,7 +46,7 @@ fn kill_all_under_load(system: &mut System, first: usize) {
 /// Some kills leave nothing in doubt: until one has. The participants are up then, the coordinator is not.
 fn kill_until_in_doubt(system: &mut System) {
     for round in 1.. {
-        kill_all_under_load(system, round * 5_000);
+        kill_all_under_load(system, round * 50_000);
         for node in &mut system.participants {
             node.start().expect("a participant starts again");
         }
@@ -193,7 +193,7 @@ fn t06_a_participant_with_commits_to_hear_is_removed_only_by_force_and_they_stay
     // Killed under load, with decisions that it has not heard, and its folder lost.
     let mut owed = 0;
     for round in 1.. {
-        let mut load = system.begin_submit(&lines(round * 4_000..(round + 1) * 4_000, "p0", "p1"), &[]);
+        let mut load = system.begin_submit(&lines(round * 40_000..(round + 1) * 40_000, "p0", "p1"), &[]);
         std::thread::sleep(Duration::from_millis(200));
         system.participants[1].kill().expect("killed");
         load.kill().expect("the client ends");

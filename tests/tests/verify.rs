@@ -36,7 +36,7 @@ fn summary(output: &Output) -> Value {
 }
 
 fn kill_under_load(system: &mut System, round: usize) {
-    let lines: Vec<String> = (0..3_000).map(|line| spread_transfer(round * 3_000 + line, "p0", "p1")).collect();
+    let lines: Vec<String> = (0..40_000).map(|line| spread_transfer(round * 40_000 + line, "p0", "p1")).collect();
     let mut load = system.begin_submit(&lines, &["--concurrency", "64"]);
     std::thread::sleep(Duration::from_millis(250 + 60 * round as u64));
     system.coordinator.kill().expect("killed");
