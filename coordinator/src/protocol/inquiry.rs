@@ -101,7 +101,7 @@ impl Coordinator {
         // acknowledged by all, so nobody can be in doubt about it but for an abort.
         let everyone: Vec<Name>;
         let members = if inquiry.members.is_empty() {
-            everyone = self.registry.keys().cloned().collect();
+            everyone = self.everyone();
             &everyone
         } else {
             &inquiry.members

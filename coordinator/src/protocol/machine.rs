@@ -203,6 +203,19 @@ impl Coordinator {
         self.ready
     }
 
+    /// All that are registered on disk: one whose removal is still being written is among them.
+    pub(super) fn everyone(&self) -> Vec<Name> {
+        let leaving = self.awaited.values().filter_map(|awaited| match awaited {
+            Awaited::Removal(removal, _) => Some(removal.registration.name.clone()),
+            Awaited::Epoch
+            | Awaited::Decision(..)
+            | Awaited::Outcome(_)
+            | Awaited::Registration(_)
+            | Awaited::Release(..) => None,
+        });
+        self.registry.keys().cloned().chain(leaving).collect()
+    }
+
     fn on_records_forced(&mut self, upto: RecordNumber, out: &mut Effects) {
         while let Some(entry) = self.awaited.first_entry() {
             if *entry.key() > upto {

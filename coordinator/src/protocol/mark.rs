@@ -9,6 +9,7 @@ use handfast_common::messages::Mark;
 
 use super::Coordinator;
 use super::table::Phase;
+use super::transaction::{BranchState, Transaction};
 
 /// Repetitions after which a transaction is stepped over: about half a second without an acknowledgement.
 const OVERDUE: u32 = 3;
@@ -46,7 +47,13 @@ impl Coordinator {
     /// no record of; a mark that covered it before it was reported would trim the only trace of it (t04c). That holds
     /// for every Hello until the whole list has arrived: the answer to the one before may have been lost.
     pub(super) fn mark_for(&self, name: &Name) -> Mark {
-        let Mark { low, mut except } = self.mark();
+        let Mark { mut low, mut except } = self.mark();
+        except.extend(self.still_owed_by(name).filter(|txn| *txn < low));
+        except.sort_unstable();
+        if except.len() > MAX_MARK_EXCEPTIONS {
+            low = except[MAX_MARK_EXCEPTIONS];
+            except.truncate(MAX_MARK_EXCEPTIONS);
+        }
         let reported = match self.peers.get(name) {
             Some(peer) if peer.listed => return Mark { low, except },
             Some(peer) => peer.reported,
@@ -56,6 +63,18 @@ impl Coordinator {
         let low = low.min(reported.map_or(nothing, just_above));
         except.retain(|txn| *txn < low);
         Mark { low, except }
+    }
+
+    /// What a participant that was removed, and may have registered again since, may yet commit alone: nobody asks it for
+    /// that any more, so its own trace is all there will be (t04c).
+    fn still_owed_by(&self, name: &Name) -> impl Iterator<Item = TxnId> {
+        let removed = self.removed.iter().any(|removal| removal.registration.name == *name);
+        let live = removed.then_some(&self.live).into_iter().flatten();
+        let owed = |transaction: &Transaction| {
+            transaction.phase == Phase::Asking
+                && transaction.branches.get(name).is_some_and(|branch| branch.state == BranchState::Removed)
+        };
+        live.filter(move |(_, transaction)| owed(transaction)).map(|(txn, _)| *txn)
     }
 }
 

@@ -146,7 +146,7 @@ impl Coordinator {
         let heard = if participants.len() > 1 {
             self.guard_holds(participants, about, out)
         } else if participants.is_empty() {
-            let everyone: Vec<Name> = self.registry.keys().cloned().collect();
+            let everyone = self.everyone();
             self.lists_are_in(&everyone, about, out)
         } else {
             self.lists_are_in(participants, about, out)

@@ -1,5 +1,6 @@
 //! The guard against copied and wiped stores, and an operator's way out of it.
 
+use handfast_common::limits::MAX_MARK_EXCEPTIONS;
 use handfast_common::messages::{
     KnownStart, Refusal, Registered, RegistryAct, RegistryAnswer, RegistryLine, RegistryOrder,
 };
@@ -377,4 +378,78 @@ fn t15_a_heuristic_outcome_never_answers_an_inquiry() {
     bench.run(1, &[1, 2]);
     bench.machine.history.ended.get_mut(&txn(1)).expect("ended").outcome = Outcome::HeuristicMixed;
     assert_eq!(bench.inquire(2, xid(1), &[1, 2]), vec![undecided()]);
+}
+
+/// p1 is removed by force; the record of it is on its way to the disk.
+fn remove(bench: &mut Bench) {
+    bench.order(RegistryAct::Remove, 1, true);
+}
+
+#[test]
+fn f02_a_question_to_everybody_includes_who_is_removed_until_that_is_on_disk() {
+    let mut bench = Bench::with(2);
+    bench.submit(1, &[1]);
+    bench.restart(false);
+    bench.connect(2);
+    bench.welcome(2);
+    remove(&mut bench);
+    let question = || AskOutcome { key: key(1), ticket: Some(ticket(1, 0)), participants: Vec::new() };
+    let pending = Effect::Reply { to: ReplyTo(9), told: Told::Pending { txn: None } };
+    assert!(bench.ask(question()).contains(&pending), "p1 may have committed it alone");
+    bench.force();
+    assert!(matches!(bench.ask(question())[..], [Effect::Reply { told: Told::Outcome { .. }, .. }]));
+}
+
+#[test]
+fn f02_so_does_an_inquiry_that_names_nobody() {
+    let mut bench = Bench::with_config(2, Config { guard: Guard::Strict, ..Config::default() });
+    bench.submit(1, &[1, 2]);
+    bench.restart(false);
+    bench.connect(2);
+    bench.welcome(2);
+    remove(&mut bench);
+    assert!(bench.inquire(2, xid(1), &[]).contains(&undecided()));
+    bench.force();
+    assert_eq!(bench.inquire(2, xid(1), &[]), vec![abort()]);
+}
+
+/// p1 works on a one-phase commit, is removed by force, and registers again before that work has ended.
+fn removed_at_work() -> Bench {
+    let mut bench = Bench::with(2);
+    bench.submit(1, &[1]);
+    remove(&mut bench);
+    bench.force();
+    register(&mut bench, 1, "host:1");
+    bench.force();
+    bench.connect(1);
+    // Its list is complete, and without that work: it is on its way to its log.
+    bench.welcome(1);
+    bench
+}
+
+#[test]
+fn t04c_no_mark_passes_what_a_removed_participant_may_still_commit_alone() {
+    let bench = removed_at_work();
+    let mark = bench.machine.stamp(&name(1)).mark;
+    assert_eq!(mark, Mark { low: beyond(2), except: vec![txn(1)] });
+    // Nobody else has any part in it.
+    assert_eq!(bench.machine.stamp(&name(2)).mark, Mark { low: beyond(2), except: vec![] });
+}
+
+#[test]
+fn t04c_more_of_it_than_a_mark_has_room_for_hold_the_mark() {
+    let mut bench = Bench::with(2);
+    let stuck = MAX_MARK_EXCEPTIONS as u64 + 1;
+    for k in 1..=stuck {
+        bench.submit(k, &[1]);
+    }
+    remove(&mut bench);
+    bench.force();
+    register(&mut bench, 1, "host:1");
+    bench.force();
+    bench.connect(1);
+    bench.welcome(1);
+    let mark = bench.machine.stamp(&name(1)).mark;
+    assert_eq!(mark.low, txn(stuck));
+    assert_eq!(mark.except, (1..stuck).map(txn).collect::<Vec<_>>());
 }
