@@ -130,6 +130,37 @@ impl System {
         command.spawn().expect("submit starts")
     }
 
+    /// Ends every process where it stands, in the middle of a load, with branches prepared at `p0` and `p1` that no
+    /// decision has reached. Rows are numbered from `first`.
+    ///
+    /// # Panics
+    /// When the load does not get going, or a process does not end.
+    pub fn kill_under_load(&mut self, first: usize) {
+        let lines: Vec<String> = (first..first + LOAD).map(|number| spread_transfer(number, "p0", "p1")).collect();
+        let mut load = self.begin_submit(&lines, &["--concurrency", "64"]);
+        self.wait_for_row(1, first + LOAD / 100);
+        // Stopped, it hears no vote any more; participants go on preparing what has reached them.
+        pause(&self.coordinator);
+        std::thread::sleep(Duration::from_millis(150));
+        self.coordinator.kill().expect("killed");
+        for node in &mut self.participants {
+            node.kill().expect("killed");
+        }
+        load.kill().expect("the client ends");
+        load.wait().expect("the client ends");
+    }
+
+    /// Waits until a row of [`transfer`] is there at a participant.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_for_row(&self, participant: usize, number: usize) {
+        let (address, row) = (self.participants[participant].address(), format!("row/{number:06}"));
+        wait_until("the load has come so far", Duration::from_secs(60), || {
+            self.run(&["kv", "get", "--participant", address, &row]).status.success()
+        });
+    }
+
     /// The branches in doubt at a participant, as `txn list --participant` shows them.
     ///
     /// # Panics
@@ -193,6 +224,9 @@ impl System {
         Node::new(spec)
     }
 }
+
+/// Transactions of a load that is killed long before its end.
+const LOAD: usize = 20_000;
 
 fn spec(program: &Path, folder: &Path, role: &'static str, name: &str, arguments: &[String]) -> NodeSpec {
     NodeSpec {

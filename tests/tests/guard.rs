@@ -30,23 +30,10 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Ends every process where it stands, in the middle of a load, so that branches are left in doubt.
-fn kill_all_under_load(system: &mut System, first: usize) {
-    let load = system.begin_submit(&lines(first..first + 40_000, "p0", "p1"), &["--concurrency", "64"]);
-    std::thread::sleep(Duration::from_millis(250));
-    system.coordinator.kill().expect("killed");
-    for node in &mut system.participants {
-        node.kill().expect("killed");
-    }
-    let mut load = load;
-    load.kill().expect("the client ends");
-    load.wait().expect("the client ends");
-}
-
 /// Some kills leave nothing in doubt: until one has. The participants are up then, the coordinator is not.
 fn kill_until_in_doubt(system: &mut System) {
     for round in 1.. {
-        kill_all_under_load(system, round * 50_000);
+        system.kill_under_load(round * 50_000);
         for node in &mut system.participants {
             node.start().expect("a participant starts again");
         }
@@ -193,8 +180,12 @@ fn t06_a_participant_with_commits_to_hear_is_removed_only_by_force_and_they_stay
     // Killed under load, with decisions that it has not heard, and its folder lost.
     let mut owed = 0;
     for round in 1.. {
-        let mut load = system.begin_submit(&lines(round * 40_000..(round + 1) * 40_000, "p0", "p1"), &[]);
-        std::thread::sleep(Duration::from_millis(200));
+        let first = round * 40_000;
+        let mut load = system.begin_submit(&lines(first..first + 20_000, "p0", "p1"), &[]);
+        system.wait_for_row(1, first + 200);
+        // It has voted, and does not hear what is decided.
+        pause(&system.participants[1]);
+        std::thread::sleep(Duration::from_millis(150));
         system.participants[1].kill().expect("killed");
         load.kill().expect("the client ends");
         load.wait().expect("the client ends");

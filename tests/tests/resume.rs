@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use handfast_tests::processes::{System, json_lines};
+use handfast_tests::processes::{System, json_lines, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_handfast-under-test");
 const LINES: usize = 3_000;
@@ -63,7 +63,11 @@ fn t07b_a_killed_submit_goes_on_and_no_line_runs_twice() {
         let elsewhere = system.folder().join("elsewhere.json");
         let stdout = if round == 2 { &elsewhere } else { &files.out };
         let mut submitting = start(&system, &files, stdout, round > 0);
-        std::thread::sleep(Duration::from_millis(60 + 70 * round));
+        // A run that was killed before it had a name can't be taken up; it has done nothing either.
+        wait_until("OUT has its first line", Duration::from_secs(20), || {
+            fs::read(&files.out).is_ok_and(|out| out.contains(&b'\n'))
+        });
+        std::thread::sleep(Duration::from_millis(20 + 70 * round));
         submitting.kill().expect("killed");
         submitting.wait().expect("gone");
         if round == 1 {

@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
-use handfast_tests::processes::{System, copy_folder, json_lines, replace_folder, spread_transfer, stop};
+use handfast_tests::processes::{System, copy_folder, json_lines, replace_folder, stop};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_handfast-under-test");
@@ -35,18 +34,6 @@ fn summary(output: &Output) -> Value {
     json_lines(&output.stdout).pop().expect("a summary")
 }
 
-fn kill_under_load(system: &mut System, round: usize) {
-    let lines: Vec<String> = (0..40_000).map(|line| spread_transfer(round * 40_000 + line, "p0", "p1")).collect();
-    let mut load = system.begin_submit(&lines, &["--concurrency", "64"]);
-    std::thread::sleep(Duration::from_millis(250 + 60 * round as u64));
-    system.coordinator.kill().expect("killed");
-    for node in &mut system.participants {
-        node.kill().expect("killed");
-    }
-    load.kill().expect("the client ends");
-    load.wait().expect("the client ends");
-}
-
 fn start_all(system: &mut System) {
     for node in &mut system.participants {
         node.start().expect("it starts again");
@@ -61,7 +48,7 @@ fn what_a_kill_leaves_is_proved_whole_and_not_a_byte_changes() {
     assert_eq!(running.status.code(), Some(6), "{}", String::from_utf8_lossy(&running.stderr));
     let mut in_doubt = 0;
     for round in 0..4 {
-        kill_under_load(&mut system, round);
+        system.kill_under_load((round + 1) * 50_000);
         let folders: Vec<PathBuf> = std::iter::once(&system.coordinator)
             .chain(&system.participants)
             .map(|node| node.data().to_owned())
@@ -92,7 +79,7 @@ fn t06_t09_an_older_copy_of_either_side_is_a_counterexample() {
     copy_folder(system.participants[1].data(), &old(&system, "p1"));
     system.participants[1].start().expect("it starts again");
     system.coordinator.start().expect("it starts again");
-    kill_under_load(&mut system, 1);
+    system.kill_under_load(50_000);
     assert_eq!(summary(&verify(&system, &[]))["findings"], 0);
     for (data, name) in [(system.coordinator.data(), "coordinator"), (system.participants[1].data(), "p1")]
         .map(|(d, n)| (d.to_owned(), n))
