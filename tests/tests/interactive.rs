@@ -45,14 +45,13 @@ async fn transfer(client: &Client, pair: &str) -> Result<(), TransactError<Opera
 
 async fn open_pairs(client: &Client, pairs: &[String]) {
     let latest = Instant::now() + DEADLINE;
-    for pair in pairs {
-        let opened = || client.transact(|tx| async move { tx.put("p0", pair, TOGETHER).await });
+    for (pair, (participant, value)) in pairs.iter().flat_map(|pair| [(pair, ("p0", TOGETHER)), (pair, ("p1", 0))]) {
+        let opened = || client.transact(|tx| async move { tx.put(participant, pair, value).await });
         // Participants make themselves known within moments.
         while let Err(error) = opened().await {
             assert!(Instant::now() < latest, "{error}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        client.transact(|tx| async move { tx.put("p1", pair, 0).await }).await.expect("p1 is known");
     }
 }
 
@@ -178,6 +177,7 @@ fn a_dropped_handle_rolls_back_and_an_idle_one_ends_by_the_limit() {
     runtime().block_on(async {
         let client = servers.client();
         open_pairs(&client, &["pair".to_owned()]).await;
+        both(&servers, "pair").await;
         let tx = client.begin(DEADLINE).await.expect("begun");
         tx.put("p0", "pair", 7).await.expect("written");
         assert_eq!(number(&tx, "p0", "pair").await, Ok(7), "own writes are seen");
@@ -202,6 +202,8 @@ fn an_idle_limit_does_not_end_what_is_worked_in() {
     runtime().block_on(async {
         let client = servers.client();
         open_pairs(&client, &["pair".to_owned()]).await;
+        // A participant may still be about to unlock them when the client hears that all is committed.
+        both(&servers, "pair").await;
         let tx = client.begin(Duration::from_secs(60)).await.expect("begun");
         tx.put("p0", "pair", 7).await.expect("written");
         // Only at p1 for three times the limit: p0's branch stays open all the same.
