@@ -10,6 +10,7 @@ use std::time::Duration;
 use handfast_common::ids::{ContentHash, Key, Name, TxnId, Xid};
 use handfast_common::limits::{IDLE_PARTS, MAX_OPEN};
 use handfast_common::messages::{Begin, Begun, Commit, Micros, Rejection, Task, Told};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Outcome, Reason, ReasonKind};
 
 use super::inquiry::About;
@@ -167,7 +168,8 @@ impl Coordinator {
         let txn = commit.xid.txn;
         let Some(transaction) = self.live.get_mut(&txn) else { return };
         transaction.waiters.push(reply);
-        transaction.exact = !commit.shared;
+        let exact = !commit.shared || mutants::is(Mutant::SharedReaderLetsGo);
+        transaction.exact = exact;
         let after = Duration::from(commit.wait).min(self.config.prepare_timeout).max(Duration::from_millis(1));
         transaction.wait = Micros::from(after);
         let mut counts = BTreeMap::new();
@@ -177,7 +179,8 @@ impl Coordinator {
                 return self.fail(txn, Reason::new(ReasonKind::BadWork, why), out);
             }
         }
-        let worked = counts.iter().filter(|(_, operations)| **operations > 0);
+        let misses = !mutants::is(Mutant::EnlistmentIsLost);
+        let worked = counts.iter().filter(|(_, operations)| misses && **operations > 0);
         if let Some(name) = worked.map(|(name, _)| *name).find(|name| !transaction.branches.contains_key(*name)) {
             let why = format!("operations were answered by '{name}', which has no branch of it");
             return self.fail(txn, Reason::new(ReasonKind::Lost, why), out);
@@ -190,7 +193,7 @@ impl Coordinator {
         }
         for (name, branch) in &mut transaction.branches {
             let operations = counts.get(name).copied().unwrap_or(0);
-            branch.task = Some(Task::Ran { operations, exact: !commit.shared });
+            branch.task = Some(Task::Ran { operations, exact });
         }
         if !self.room {
             return self.fail(txn, Reason::new(ReasonKind::DiskFull, "the coordinator's disk is nearly full"), out);

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use handfast_common::ids::{Age, TxnId, Xid};
+use handfast_common::mutants::{self, Mutant};
 use serde::{Deserialize, Serialize};
 
 /// Who holds which key, and who waits for it.
@@ -231,6 +232,7 @@ impl Queue {
                 woken.push(Woken { xid: first.rank.xid, granted: true });
             }
             let doomed = (0..self.waiting.len()).find(|&at| !self.judge(self.waiting[at], at).1);
+            let doomed = doomed.filter(|_| !mutants::is(Mutant::WaitsAreJudgedOnce));
             let Some(doomed) = doomed.and_then(|at| self.waiting.remove(at)) else { return };
             woken.push(Woken { xid: doomed.rank.xid, granted: false });
         }
