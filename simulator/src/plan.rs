@@ -137,6 +137,18 @@ pub enum Fault {
         /// What.
         mishap: Mishap,
     },
+    /// An operator copies its folder.
+    Copy {
+        /// Whose.
+        host: Host,
+    },
+    /// The process dies, and its folder is replaced by the copy: it has to be found out, or to have lost nothing.
+    Restore {
+        /// Whose.
+        host: Host,
+        /// For how long it is away.
+        down: u64,
+    },
     /// The coordinator's connection to a participant breaks.
     Break {
         /// To which.

@@ -98,7 +98,10 @@ pub fn narrate(seed: u64, choice: &Choice) -> Result<Summary, Box<Failed>> {
 }
 
 /// A panic of a machine or a store breaks a promise like any other.
-pub(crate) fn attempt(world: World) -> Result<Summary, Box<Failed>> {
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn attempt(world: World) -> Result<Summary, Box<Failed>> {
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(result) => result,
         Err(panic) => {

@@ -174,6 +174,12 @@ impl<V: View> Engine<V> {
         Ok(engine)
     }
 
+    /// Somebody who waits for one that is not younger, and the key: see [`LockTable::younger_waiter`].
+    #[must_use]
+    pub fn younger_waiter(&self) -> Option<(Xid, &str)> {
+        self.locks.younger_waiter()
+    }
+
     /// Gives out the orders since the last time, in order.
     pub fn take_outputs(&mut self, into: &mut Vec<Output>) {
         into.append(&mut self.outputs);

@@ -129,6 +129,16 @@ impl LockTable {
         self.acquire(xid, age, key, mode) == Acquired::Granted
     }
 
+    /// Somebody who waits for one that is not younger, and the key: there is nobody, or two could wait for each other.
+    #[must_use]
+    pub fn younger_waiter(&self) -> Option<(Xid, &str)> {
+        let wrong = |queue: &Queue| {
+            let mut waiting = queue.waiting.iter().enumerate();
+            waiting.find(|(ahead, claim)| !queue.judge(**claim, *ahead).1).map(|(_, claim)| claim.rank.xid)
+        };
+        self.keys.iter().find_map(|(key, queue)| Some((wrong(queue)?, key.as_str())))
+    }
+
     /// Whether nobody holds anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {

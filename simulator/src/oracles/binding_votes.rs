@@ -57,6 +57,12 @@ impl BindingVotes {
         Ok(())
     }
 
+    /// Its folder is replaced by an older copy: what was promised since is for others to remember.
+    pub(crate) fn put_back(&mut self, n: usize) {
+        self.owed.remove(&n);
+        self.acknowledged.remove(&n);
+    }
+
     /// A participant starts, and this is what it found.
     pub(crate) fn found(&self, n: usize, found: &Recovered) -> Verdict {
         let prepared = |xid: &Xid| found.prepared.iter().any(|record| record.xid == *xid);

@@ -14,6 +14,7 @@ mod liveness;
 mod no_dirty_effects;
 mod serializability;
 mod stable_decision;
+mod wait_die;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,7 +51,7 @@ pub(crate) struct Oracles {
     pub(crate) stable_decision: stable_decision::StableDecision,
     pub(crate) binding_votes: binding_votes::BindingVotes,
     pub(crate) durability: durability::Durability,
-    pub(crate) fencing: fencing::Fencing,
+    pub(crate) fencing: Fencing,
 }
 
 /// The end of a run: what is in the stores, and what the clients know.
@@ -87,3 +88,5 @@ impl End<'_> {
 
 pub(crate) use baseline::{CoordinatorLeft, ParticipantLeft};
 pub(crate) use conservation::begun_is_live_and_ended;
+pub(crate) use fencing::Fencing;
+pub(crate) use wait_die::only_older_ones_wait;

@@ -30,6 +30,9 @@ pub(crate) const STORE: StoreOptions = StoreOptions {
 
 const NAME: &str = "coordinator";
 
+/// What the operator reads when a participant is refused because its folder is an older copy.
+const OLDER_COPY: &str = "newest data folder";
+
 thread_local! {
     /// Stores that were made before: the same world needs the same ones thousands of times.
     static MADE: RefCell<BTreeMap<String, Content>> = const { RefCell::new(BTreeMap::new()) };
@@ -274,8 +277,11 @@ impl World {
                 self.participants[n].dialled = true;
                 self.dial(n, MS);
             }
-            c::Effect::HangUp { name, .. } => {
+            c::Effect::HangUp { name, why } => {
                 let Some(n) = self.number_of(&name) else { return };
+                if self.restored && why.contains(OLDER_COPY) {
+                    return self.stopped(Host::Participant(n), why);
+                }
                 if let Some(connection) = self.participants[n].connection {
                     self.at(0, Event::Break(n, connection));
                 }
@@ -291,7 +297,7 @@ impl World {
                 }
             }
             c::Effect::ReplyRegistry { .. } | c::Effect::Forget { .. } | c::Effect::Say { .. } => {}
-            c::Effect::Stop { why } => self.judge("integrity", Err(format!("the coordinator stops: {why}"))),
+            c::Effect::Stop { why } => self.stopped(Host::Coordinator, why),
         }
     }
 

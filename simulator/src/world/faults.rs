@@ -85,12 +85,44 @@ impl World {
             Fault::Loss { one_in, length } => self.network.loss = Some((one_in, self.until_at_most(length))),
             Fault::Double { one_in, length } => self.network.double = Some((one_in, self.until_at_most(length))),
             Fault::Delay { one_in, length } => self.network.delay = Some((one_in, self.until_at_most(length))),
+            Fault::Copy { host } => {
+                if let Some(disk) = self.disk(host) {
+                    self.copies.insert(host, disk.content());
+                }
+            }
+            Fault::Restore { host, down } => self.restore(host, down),
             Fault::Break { participant } => {
                 if let Some(connection) = self.participants[participant].connection {
                     self.hit(Step::Co4, Kind::Lost);
                     self.at(0, Event::Break(participant, connection));
                 }
             }
+        }
+    }
+
+    /// What it has promised since is not asked of it any more: whoever knows of it has to notice.
+    fn restore(&mut self, host: Host, down: u64) {
+        let (Some(copy), Some(disk)) = (self.copies.remove(&host), self.disk(host)) else { return };
+        self.hit(Step::Op3, Kind::Identity);
+        self.crash(host, None, down);
+        disk.put(copy);
+        self.restored = true;
+        match host {
+            Host::Coordinator => self.oracles.durability.put_back(),
+            Host::Participant(n) => {
+                self.oracles.binding_votes.put_back(n);
+                self.oracles.fencing.put_back(n);
+            }
+            Host::Clients => {}
+        }
+    }
+
+    /// A machine stops. That is a finding, unless somebody's folder was replaced: then it is what has to happen.
+    pub(super) fn stopped(&mut self, host: Host, why: String) {
+        if self.restored {
+            self.summary.found_out.get_or_insert(why);
+        } else {
+            self.judge("integrity", Err(format!("{host:?} stops: {why}")));
         }
     }
 

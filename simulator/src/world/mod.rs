@@ -121,6 +121,8 @@ pub struct Summary {
     pub recovered: Option<u64>,
     /// What was hit of the matrix.
     pub cells: Cells,
+    /// How it was found out that a folder was replaced by an older copy: the run ends there.
+    pub found_out: Option<String>,
 }
 
 /// Something that happens at its time.
@@ -193,6 +195,10 @@ pub struct World {
     /// Branches that were in doubt when all healed, and still are.
     doubts: BTreeSet<(usize, Xid)>,
     oracles: Oracles,
+    /// Copies of folders.
+    copies: BTreeMap<Host, Content>,
+    /// Whether one of them has taken the place of its original.
+    restored: bool,
     violation: Option<Violation>,
     trace: DefaultHasher,
     narrated: Option<Vec<String>>,
@@ -217,6 +223,8 @@ impl World {
             healed: None,
             doubts: BTreeSet::new(),
             oracles: Oracles::default(),
+            copies: BTreeMap::new(),
+            restored: false,
             violation: None,
             trace: DefaultHasher::new(),
             narrated: None,
@@ -285,7 +293,7 @@ impl World {
         self.until(healed + L1)?;
         self.check_no_doubt()?;
         self.until(healed + QUIET)?;
-        self.check_end()
+        if self.summary.found_out.is_none() { self.check_end() } else { Ok(()) }
     }
 
     fn finish(&mut self) {
@@ -331,7 +339,7 @@ impl World {
 
     fn until(&mut self, end: u64) -> Result<(), Violation> {
         while let Some(entry) = self.queue.first_entry() {
-            if entry.key().0 > end {
+            if entry.key().0 > end || self.summary.found_out.is_some() {
                 break;
             }
             let ((now, number), event) = entry.remove_entry();

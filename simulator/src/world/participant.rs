@@ -24,6 +24,7 @@ use super::timers::Timers;
 use super::{Body, Event, LOG, World};
 use crate::disk::Disk;
 use crate::matrix::{Kind, Step};
+use crate::oracles::{Fencing, only_older_ones_wait};
 use crate::plan::{Host, MS};
 
 /// Free bytes of a disk with room, and without.
@@ -277,6 +278,10 @@ impl World {
                 if let Answer::Acknowledged { xid } = &answer {
                     self.doubt_ends(n, *xid);
                 }
+                let seen = self.participants[n].machine.as_ref().and_then(|machine| machine.seen(LOG));
+                if let (Answer::Welcome(_), Some(seen)) = (&answer, seen) {
+                    self.oracles.fencing.welcomed(n, seen.epoch);
+                }
                 let body = Body::Answer(connection, FromParticipant { from, answer });
                 self.send(Host::Participant(n), Host::Coordinator, body);
                 Ok(())
@@ -295,7 +300,7 @@ impl World {
                 Ok(())
             }
             p::Effect::Stop { why } => {
-                self.judge("integrity", Err(format!("p{n} stops: {why}")));
+                self.stopped(Host::Participant(n), why);
                 Ok(())
             }
             p::Effect::ReplyExecuted { to, result } => {
@@ -340,6 +345,9 @@ impl World {
     /// What the store has ended goes to the machine, until no more comes of it; what it queued goes to the disk.
     fn take_ended(&mut self, n: usize) {
         let start = self.participants[n].start;
+        let waiter = self.participants[n].store.as_ref().and_then(InlineStore::younger_waiter);
+        let verdict = only_older_ones_wait(n, waiter);
+        self.judge("wait-die", verdict);
         while let Some(store) = &mut self.participants[n].store {
             let ended = store.take_ended();
             if ended.is_empty() {
@@ -426,10 +434,11 @@ impl World {
         let node = &mut self.participants[n];
         let reply = node.expect(Waiter::Coordinator(connection));
         let Some(machine) = &mut node.machine else { return };
-        let replaced = machine.seen(LOG).is_some_and(|seen| message.from.epoch < seen.epoch);
+        let (epoch, seen) = (message.from.epoch, machine.seen(LOG));
+        let replaced = seen.is_some_and(|seen| epoch < seen.epoch) || self.oracles.fencing.is_stale(n, epoch);
         let stale = replaced.then(|| steps::of_order(&message.order));
         let effects = machine.step(p::Input::OrderReceived { reply, message });
-        let verdict = self.oracles.fencing.obeyed(n, replaced, &effects);
+        let verdict = Fencing::obeyed(n, replaced, &effects);
         self.judge("fencing", verdict);
         if let Some(step) = stale {
             self.hit(step, Kind::Identity);
