@@ -110,7 +110,7 @@ mutants! {
     HelloDoesNotWait, "t12b", "Hello is answered when older work has ended";
     SharedLocksAreLost, "t13", "the shared locks of a branch in doubt are held again after a restart";
     MarkEndsPrepared, "t14", "a mark never ends a branch in doubt";
-    WaitsAreJudgedOnce, "t18", "all that still wait are judged again at each grant";
+    WaitsAreJudgedOnce, "t18", "one waits only for younger ones, holders and those queued ahead, and is judged again at each grant";
     ZombieHearsVotes, "t19", "a start that was replaced is told so and counts no later vote";
 }
 

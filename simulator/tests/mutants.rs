@@ -15,12 +15,22 @@ use handfast_simulator::workload::Workload;
 use handfast_simulator::world::{Options, World};
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Way { Plain, Trims, Back(Option<usize>), Rot }
+enum Way {
+    Plain,
+    Trims,
+    Back(Option<usize>),
+    Rot,
+}
 
 fn opts(way: Way, workload: &str, nemeses: &str, seed: u64) -> Options {
-    let choice = Choice { workload: Workload::named(workload), nemeses: nemeses.split(',').filter_map(Nemesis::named).collect() };
+    let choice = Choice {
+        workload: Workload::named(workload),
+        nemeses: nemeses.split(',').filter_map(Nemesis::named).collect(),
+    };
     let mut o = options(seed, &choice);
-    if nemeses == "none" { o.plan.clear(); }
+    if nemeses == "none" {
+        o.plan.clear();
+    }
     match way {
         Way::Plain | Way::Rot => {}
         Way::Trims => o.retention = 5,
@@ -55,14 +65,26 @@ fn explore() {
     std::panic::set_hook(Box::new(|_| {}));
     let n: u64 = std::env::var("N").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let only = std::env::var("ONLY").unwrap_or_default();
-    let ways: Vec<(Way, &str, &str)> = vec![
-        (Way::Plain, "", ""), (Way::Plain, "counters", "duplicates,kill-one"), (Way::Plain, "hot-key", "clog,rolling"),
-        (Way::Plain, "counters", "pause,leap,duplicates"),
-        (Way::Trims, "bank", "duplicates"), (Way::Back(None), "counters", "kill-one"), (Way::Back(Some(0)), "counters", "kill-one"), (Way::Rot, "bank", ""),
-    ];
+    let spec = std::env::var("WAYS").unwrap_or_default();
+    let specs: Vec<(Way, String, String)> = spec
+        .split(';')
+        .map(|one| {
+            let parts: Vec<&str> = one.split(':').collect();
+            let way = match parts[0] {
+                "trims" => Way::Trims,
+                "back" => Way::Back(None),
+                "back0" => Way::Back(Some(0)),
+                "rot" => Way::Rot,
+                _ => Way::Plain,
+            };
+            (way, parts[1].to_owned(), parts[2].to_owned())
+        })
+        .collect();
+    let ways: Vec<(Way, &str, &str)> = specs.iter().map(|(w, a, b)| (*w, a.as_str(), b.as_str())).collect();
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Vec::new());
-    let all: Vec<Mutant> = Mutant::ALL.iter().copied().filter(|m| only.is_empty() || only.split(',').any(|o| o == m.name())).collect();
+    let all: Vec<Mutant> =
+        Mutant::ALL.iter().copied().filter(|m| only.is_empty() || only.split(',').any(|o| o == m.name())).collect();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -70,12 +92,21 @@ fn explore() {
                     let begun = Instant::now();
                     let mut line = format!("{mutant:?} NOT CAUGHT");
                     'hunt: for (way, workload, nemeses) in &ways {
-                        let n = if *way == Way::Rot { 3 } else { n };
+                        let n = if *way == Way::Rot { 10 } else { n };
                         for seed in 0..n {
                             let o = opts(*way, workload, nemeses, seed);
                             if let Err(v) = with(mutant, || judge(*way, o.clone(), seed)) {
-                                if let Err(clean) = judge(*way, o, seed) { lines.lock().unwrap().push(format!("  CLEAN {way:?} {workload} {nemeses} {seed}: {clean}")); continue; }
-                                line = format!("{mutant:?} {way:?} {workload:?} {nemeses:?} seed {seed}: {}", v.chars().take(150).collect::<String>());
+                                if let Err(clean) = judge(*way, o, seed) {
+                                    lines
+                                        .lock()
+                                        .unwrap()
+                                        .push(format!("  CLEAN {way:?} {workload} {nemeses} {seed}: {clean}"));
+                                    continue;
+                                }
+                                line = format!(
+                                    "{mutant:?} {way:?} {workload:?} {nemeses:?} seed {seed}: {}",
+                                    v.chars().take(150).collect::<String>()
+                                );
                                 break 'hunt;
                             }
                         }
@@ -85,5 +116,7 @@ fn explore() {
             });
         }
     });
-    for l in lines.into_inner().unwrap() { eprintln!("{l}"); }
+    for l in lines.into_inner().unwrap() {
+        eprintln!("{l}");
+    }
 }

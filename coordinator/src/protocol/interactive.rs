@@ -168,8 +168,7 @@ impl Coordinator {
         let txn = commit.xid.txn;
         let Some(transaction) = self.live.get_mut(&txn) else { return };
         transaction.waiters.push(reply);
-        let exact = !commit.shared || mutants::is(Mutant::SharedReaderLetsGo);
-        transaction.exact = exact;
+        transaction.exact = !commit.shared;
         let after = Duration::from(commit.wait).min(self.config.prepare_timeout).max(Duration::from_millis(1));
         transaction.wait = Micros::from(after);
         let mut counts = BTreeMap::new();
@@ -193,7 +192,7 @@ impl Coordinator {
         }
         for (name, branch) in &mut transaction.branches {
             let operations = counts.get(name).copied().unwrap_or(0);
-            branch.task = Some(Task::Ran { operations, exact });
+            branch.task = Some(Task::Ran { operations, exact: !commit.shared });
         }
         if !self.room {
             return self.fail(txn, Reason::new(ReasonKind::DiskFull, "the coordinator's disk is nearly full"), out);

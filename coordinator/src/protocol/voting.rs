@@ -70,7 +70,7 @@ impl Coordinator {
         let Some(transaction) = self.live.get_mut(&xid.txn).filter(|transaction| transaction.xid == xid) else {
             return self.on_late_vote(name, from, xid, &vote, out);
         };
-        let (phase, exact) = (transaction.phase, transaction.exact);
+        let (phase, exact) = (transaction.phase, transaction.exact || mutants::is(Mutant::SharedReaderLetsGo));
         let Some(branch) = transaction.branches.get_mut(name) else { return };
         if phase != Phase::Preparing
             || branch.state != BranchState::Asked

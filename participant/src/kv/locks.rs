@@ -75,6 +75,7 @@ impl LockTable {
         // Whoever upgrades passes all that are queued: they wait for its shared lock already.
         let ahead = if upgrade { 0 } else { queue.waiting.len() };
         let (free, may_wait) = queue.judge(claim, ahead);
+        let may_wait = may_wait || (mutants::is(Mutant::WaitsAreJudgedOnce) && queue.judge(claim, 0).1);
         if free {
             queue.grant(claim);
             if !upgrade {

@@ -126,6 +126,11 @@ impl CoordinatorNode {
         c::ReplyTo(self.replies)
     }
 
+    /// Its log is closed in order.
+    pub(super) fn close(&mut self) {
+        self.log = None;
+    }
+
     /// The process is gone; what it had in memory too.
     pub(super) fn forget(&mut self) {
         self.disk.power_off();

@@ -12,13 +12,16 @@ use crate::plan::{Host, MS};
 
 /// How long a client waits for an answer before it sends again.
 const PATIENCE: u64 = 400 * MS;
-/// Who numbers the operations: the only one that works in a transaction.
+/// Who numbers the operations: the client itself.
 const CALLER: u64 = 1;
+/// A service that was called under the transaction, and of whose last look the client does not wait to hear.
+const SERVICE: u64 = 2;
 
 impl World {
     /// A client begins.
     pub(super) fn open(&mut self, key: Key) {
-        self.ledger.open_session(key);
+        let late = self.dice.one_in(3);
+        self.ledger.open_session(key, late);
         self.send(Host::Clients, Host::Coordinator, Body::Begin(key));
         self.wait(key, PATIENCE);
         // Asking about an open one ends it, so clients ask late.
@@ -59,28 +62,40 @@ impl World {
             session.over = true;
             return self.hit(Step::Lib1, Kind::Cancelled);
         }
-        let Some((name, operation)) = session.steps.get(session.done).cloned() else {
-            session.over = true;
-            let names: std::collections::BTreeSet<_> = session.steps.iter().map(|(name, _)| name.clone()).collect();
-            let count = |name| session.steps.iter().filter(|(other, _)| *other == name).count() as u64;
-            let counts = names.into_iter().map(|name| Count { operations: count(name.clone()), participant: name });
-            let commit =
-                Commit { xid, counts: counts.collect(), shared: self.now.is_multiple_of(4), wait: Micros(5_000_000) };
-            return self.send(Host::Clients, Host::Coordinator, Body::Commit(key, commit));
-        };
+        let late = session.late && session.done > 0 && session.done + 1 == session.steps.len();
+        if session.done < session.steps.len() && !late {
+            self.execute(key, xid, CALLER);
+            return self.wait(key, PATIENCE);
+        }
+        session.over = true;
+        let answered = &session.steps[..session.done];
+        let names: std::collections::BTreeSet<_> = answered.iter().map(|(name, _)| name.clone()).collect();
+        let count = |name| answered.iter().filter(|(other, _)| *other == name).count() as u64;
+        let counts = names.into_iter().map(|name| Count { operations: count(name.clone()), participant: name });
+        let shared = late || self.now.is_multiple_of(4);
+        let commit = Commit { xid, counts: counts.collect(), shared, wait: Micros(5_000_000) };
+        self.send(Host::Clients, Host::Coordinator, Body::Commit(key, commit));
+        if late {
+            self.execute(key, xid, SERVICE);
+        }
+    }
+
+    /// Sends the operation whose turn it is.
+    fn execute(&mut self, key: Key, xid: Xid, caller: u64) {
+        let Some(session) = self.ledger.session(key) else { return };
+        let Some((name, operation)) = session.steps.get(session.done).cloned() else { return };
         let number = session.done as u64 + 1;
         let Some(n) = self.number_of(&name) else { return };
         let execute = Execute {
             to: name,
             xid,
             coordinator: "coordinator".to_owned(),
-            operation: OperationId { caller: CALLER, number },
+            operation: OperationId { caller, number },
             wait: Micros(1_000_000),
             clock: Age(0),
             work: encode_operations(&[operation]).expect("one operation fits a frame"),
         };
         self.send(Host::Clients, Host::Participant(n), Body::Execute(key, execute));
-        self.wait(key, PATIENCE);
     }
 
     /// Waits for an answer; a wait that was for an earlier one is over.
@@ -109,7 +124,8 @@ impl World {
 
     pub(super) fn on_executed(&mut self, key: Key, operation: OperationId, executed: Executed) {
         let Some(session) = self.ledger.session(key) else { return };
-        if session.over || operation.number != session.done as u64 + 1 {
+        let late = operation.caller == SERVICE;
+        if (session.over && !late) || operation.number != session.done as u64 + 1 {
             return;
         }
         match executed.result {
@@ -121,8 +137,12 @@ impl World {
                     Ok(reads) => session.reads.entry(name).or_default().extend(reads),
                     Err(error) => self.judge("integrity", Err(format!("reads of {key}: {error}"))),
                 }
-                self.step(key);
+                if !late {
+                    self.step(key);
+                }
             }
+            // The service tells nobody: whether the transaction commits is known by then.
+            ExecuteResult::Failed(_) | ExecuteResult::Doomed(_) | ExecuteResult::NotYet if late => {}
             ExecuteResult::Failed(_) | ExecuteResult::Doomed(_) => {
                 session.over = true;
                 if let Some(xid) = session.xid {

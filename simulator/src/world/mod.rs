@@ -269,8 +269,9 @@ impl World {
         }
     }
 
-    /// Lets it run to the end of all faults and stops everybody there, as a kill would: what is on the disks half way
-    /// and at the end, the coordinator's first.
+    /// Lets it run to the end of all faults and stops everybody there: what is on the disks half way and at the end, the
+    /// coordinator's first; once as a kill leaves it, and once more after it was closed in order, for redb itself looks at
+    /// nothing then.
     ///
     /// # Errors
     /// The first promise that was broken.
@@ -279,11 +280,16 @@ impl World {
         let half: Vec<_> =
             self.hosts().into_iter().filter_map(|host| Some((host, self.disk(host)?.content()))).collect();
         self.until(self.options.chaos)?;
-        let both = |(host, half): (Host, Content)| Some((host, half, self.disk(host)?.content()));
-        let found = half.into_iter().filter_map(both).collect();
+        let end = |host: Host| self.disk(host).map(|disk| disk.content());
+        let killed: Vec<_> = half.iter().filter_map(|(host, _)| end(*host)).collect();
+        self.coordinator.close();
+        self.participants.iter_mut().for_each(ParticipantNode::close);
+        let end = |host: Host| self.disk(host).map(|disk| disk.content());
+        let closed: Vec<_> = half.iter().filter_map(|(host, _)| end(*host)).collect();
         self.coordinator.forget();
         self.participants.iter_mut().for_each(ParticipantNode::forget);
-        Ok(found)
+        let halves = half.iter().chain(&half).cloned();
+        Ok(halves.zip(killed.into_iter().chain(closed)).map(|((host, half), end)| (host, half, end)).collect())
     }
 
     fn run_through(&mut self) -> Result<(), Violation> {

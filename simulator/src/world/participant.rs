@@ -131,6 +131,11 @@ impl ParticipantNode {
         })
     }
 
+    /// Its store is closed in order.
+    pub(super) fn close(&mut self) {
+        self.store = None;
+    }
+
     /// The process is gone; what it had in memory too.
     pub(super) fn forget(&mut self) {
         self.disk.power_off();

@@ -130,7 +130,9 @@ pub(super) fn work_prepared(state: S, vote: Vote, cx: &mut Context<'_>) -> Resul
 fn voted(work: Work, vote: Vote, cx: &mut Context<'_>) -> S {
     let Work { mut record, waiting, cancelled: _, fate, kind, asked } = work;
     let digest = record.work;
-    let early = kind == (WorkKind::Ran { exact: true }) || mutants::is(Mutant::ReaderLetsGoEarly);
+    let early = kind == (WorkKind::Ran { exact: true })
+        || (kind == WorkKind::Carried && mutants::is(Mutant::ReaderLetsGoEarly))
+        || (kind == (WorkKind::Ran { exact: false }) && mutants::is(Mutant::SharedReaderLetsGo));
     let state = match (vote, fate) {
         (Vote::Yes(_), Fate::Aborted) => {
             let vote = Vote::No(aborted());
