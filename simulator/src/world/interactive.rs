@@ -123,9 +123,11 @@ impl World {
     }
 
     pub(super) fn on_executed(&mut self, key: Key, operation: OperationId, executed: Executed) {
+        let known = self.ledger.get(key).is_some_and(crate::clients::Wanted::is_known);
         let Some(session) = self.ledger.session(key) else { return };
         let late = operation.caller == SERVICE;
-        if (session.over && !late) || operation.number != session.done as u64 + 1 {
+        // What its client has been told it keeps to.
+        if (session.over && !late) || (known && late) || operation.number != session.done as u64 + 1 {
             return;
         }
         match executed.result {

@@ -151,6 +151,7 @@ pub(super) fn mark_passed(state: S, cx: &mut Context<'_>) -> S {
             S::Past
         }
         S::Prepared(_) if mutants::is(Mutant::MarkEndsPrepared) => S::Past,
+        s @ S::Active(_) if mutants::is(Mutant::KeepsAbandonedBranch) => s,
         S::Enlisting(enlisting) => forgotten(drop_open(enlisting.open, passed(), cx)),
         S::Active(active) => forgotten(drop_open(active.open, passed(), cx)),
         s @ (S::Dropping(_)
