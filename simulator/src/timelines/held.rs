@@ -5,7 +5,7 @@ use super::script::Act::{
     Ask, Begin, Break, CommitOpen, Copy, Crash, Cut, Deliver, Execute, Fail, Forget, Hold, HoldAll, Join, Lose, LoseAll,
     LosePower, Now, Pause, Resume, RollBack, Stall, Start, Submit, Unstall, Until, Wait,
 };
-use super::script::Fact::{Answered, Branch, Came, Epoch, Greeted, GreetedBy, Phase, Told, Waits};
+use super::script::Fact::{Answered, Branch, Came, Ended, Epoch, Greeted, GreetedBy, Phase, Told, Waits};
 use super::script::{
     Act, C, CLIENT, Kind, P0, P1, P2, Reply, T1, T2, T3, Word, Work, change, change_if, counts, locked, look, not,
 };
@@ -59,7 +59,7 @@ fn client_gone() -> Timeline {
         Wait(4_000 * MS),
         Now(Phase(T1, "preparing")),
         Unstall(C),
-        Until(Phase(T1, "ended")),
+        Until(Ended(T1)),
         Forget(Kind::Told.of(T1, CLIENT)),
         Ask(T1),
         Until(Told(T1, Word::Committed)),
@@ -148,7 +148,7 @@ fn acknowledged_late() -> Timeline {
         Start(C),
         Until(GreetedBy(P0)),
         Until(GreetedBy(P1)),
-        Until(Phase(T1, "ended")),
+        Until(Ended(T1)),
         Now(counts(P0, 0, 1)),
         Now(counts(P1, 0, 1)),
     ];
@@ -249,7 +249,7 @@ fn abort_behind_prepare() -> Timeline {
         Until(Came(Kind::Abort.of(T1, P0), 1)),
         Now(Branch(P0, T1, "working")),
         Unstall(P0),
-        Until(Branch(P0, T1, "aborted")),
+        Until(not(Branch(P0, T1, "working"))),
         Submit(T2, both(0)),
         Until(Told(T2, Word::Committed)),
         Until(counts(P0, 0, 1)),
@@ -304,7 +304,7 @@ fn told_by_a_peer() -> Timeline {
         Join,
         Until(Came(Kind::Commit.of(T1, P0), 1)),
         Until(Came(Kind::Acknowledged.of(T1, P0), 1)),
-        Until(Phase(T1, "ended")),
+        Until(Ended(T1)),
         Now(counts(P0, 0, 1)),
     ];
     Timeline::sound("held_a_decision_learned_from_a_peer", acts)
@@ -322,7 +322,7 @@ fn waits_for_the_prepared() -> Timeline {
         Execute(T2, 1),
         Until(Came(Kind::Enlisted.of(T2, P0), 1)),
         Wait(200 * MS),
-        Now(not(Came(Kind::Executed.of(T2, CLIENT), 1))),
+        Now(not(Came(Kind::Executed.of(T2, P0), 1))),
         Deliver(Kind::Prepare.of(T1, P1)),
         Until(Told(T1, Word::Committed)),
         Until(Answered(T2, 1, Reply::Done)),
@@ -348,6 +348,8 @@ fn strict_in_real_time() -> Timeline {
         Until(Came(Kind::Told.of(T2, CLIENT), 1)),
         Now(Told(T1, Word::Committed)),
         Now(Told(T2, Word::Aborted)),
+        Until(Came(Kind::Acknowledged.of(T1, P0), 1)),
+        Until(Came(Kind::Acknowledged.of(T1, P1), 1)),
         Submit(T3, vec![(P0, look(0)), (P1, look(0))]),
         Until(Told(T3, Word::Committed)),
     ];
@@ -401,7 +403,7 @@ fn begun_for_nothing() -> Timeline {
         Lose(Kind::Begun.of(T1, CLIENT)),
         Begin(T1, both(0)),
         Until(Phase(T1, "active")),
-        Until(Phase(T1, "ended")),
+        Until(Ended(T1)),
         Ask(T1),
         Until(Told(T1, Word::Aborted)),
     ];
@@ -421,7 +423,7 @@ fn lost_rollback() -> Timeline {
         Until(not(Branch(P0, T1, "active"))),
         Submit(T2, both(0)),
         Until(Told(T2, Word::Committed)),
-        Now(counts(P0, 0, 1)),
+        Until(counts(P0, 0, 1)),
     ];
     Timeline::sound("held_a_lost_rollback", acts)
 }

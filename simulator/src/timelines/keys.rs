@@ -4,7 +4,7 @@ use super::Timeline;
 use super::script::Act::{
     Ask, Crash, Deliver, Forget, Hold, LoseAll, Look, Now, Start, Stranger, Submit, SubmitAgain, Swap, Until, Wait,
 };
-use super::script::Fact::{Came, Epoch, Greeted, Phase, Told, Waits};
+use super::script::Fact::{Came, Ended, Epoch, Greeted, Phase, Told, Waits};
 use super::script::{Act, C, CLIENT, Kind, P0, P1, T1, T2, T3, T4, Word, Work, change, counts, not};
 use crate::plan::MS;
 
@@ -18,8 +18,8 @@ fn both(n: u64) -> Work {
 
 /// Others come and go until this one is forgotten.
 fn trimmed() -> Vec<Act> {
-    let one = |txn, n| vec![Submit(txn, both(n)), Until(Told(txn, Word::Committed)), Until(Phase(txn, "ended"))];
-    [one(T2, 1), one(T3, 2), one(T4, 3), vec![Until(not(Phase(T1, "ended"))), Wait(50 * MS)]].concat()
+    let one = |txn, n| vec![Submit(txn, both(n)), Until(Told(txn, Word::Committed)), Until(Ended(txn))];
+    [one(T2, 1), one(T3, 2), one(T4, 3), vec![Until(not(Ended(T1))), Wait(50 * MS)]].concat()
 }
 
 /// T1 was committed and its client has not heard so.
@@ -29,7 +29,7 @@ fn unheard() -> Vec<Act> {
         Submit(T1, both(0)),
         Until(counts(P0, 0, 1)),
         Until(counts(P1, 0, 1)),
-        Until(Phase(T1, "ended")),
+        Until(Ended(T1)),
         Forget(Kind::Told.of(T1, CLIENT)),
     ]
 }

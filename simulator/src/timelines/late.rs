@@ -150,8 +150,8 @@ fn t12b_work() -> Timeline {
         Until(Came(Kind::Hello.with(P0), 2)),
         Wait(200 * MS),
         Now(not(Came(Kind::Welcome.with(P0), 2))),
-        // Its epoch is not forced beside the work.
-        Now(Queued(P0, 1)),
+        // The work and what its order said of the mark: the new epoch is not forced beside it.
+        Now(Queued(P0, 2)),
         SubmitAgain(T1),
         Until(Told(T1, Word::Pending)),
         Unstall(P0),

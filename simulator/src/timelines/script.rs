@@ -202,6 +202,8 @@ pub enum Fact {
     Branch(Host, Txn, &'static str),
     /// What the coordinator's listing says.
     Phase(Txn, &'static str),
+    /// It has ended, and the coordinator keeps its outcome.
+    Ended(Txn),
     /// The mark of a participant covers it.
     Covered(Host, Txn),
     /// A participant has seen this epoch, or the coordinator is in it.

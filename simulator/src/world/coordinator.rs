@@ -35,18 +35,18 @@ const OLDER_COPY: &str = "newest data folder";
 
 thread_local! {
     /// Stores that were made before: the same world needs the same ones thousands of times.
-    static MADE: RefCell<BTreeMap<String, Content>> = const { RefCell::new(BTreeMap::new()) };
+    static MADE: RefCell<BTreeMap<(String, Uuid), Content>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A disk with a new store. It gets its name only when all of it, head hint included, is synced.
 pub(super) fn new_store(role: Role, name: &str, identity: Uuid) -> Disk {
-    let content = MADE.with_borrow_mut(|made| match made.get(name) {
+    let content = MADE.with_borrow_mut(|made| match made.get(&(name.to_owned(), identity)) {
         Some(content) => content.clone(),
         None => {
             let disk = Disk::default();
             let created = Store::create_over(disk.clone(), Some(&mut *disk.hint()), name, (role, name), identity);
             created.expect("a store can be made on an empty disk");
-            made.insert(name.to_owned(), disk.content());
+            made.insert((name.to_owned(), identity), disk.content());
             disk.content()
         }
     });

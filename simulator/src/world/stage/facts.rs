@@ -15,6 +15,7 @@ impl World {
             Fact::Not(other) => !self.holds(other),
             Fact::Branch(host, txn, state) => self.branch_states(*host, *txn).contains(state),
             Fact::Phase(txn, state) => self.phase(*txn).as_deref() == Some(state),
+            Fact::Ended(txn) => matches!(self.phase(*txn).as_deref(), Some("committed" | "aborted")),
             Fact::Greeted => (0..self.participants.len()).all(|n| self.is_greeted(Host::Participant(n))),
             Fact::GreetedBy(host) => self.is_greeted(*host),
             Fact::Covered(host, txn) => self.is_covered(*host, *txn),
@@ -66,6 +67,7 @@ impl World {
             | Fact::GreetedBy(_)
             | Fact::Branch(..)
             | Fact::Phase(..)
+            | Fact::Ended(_)
             | Fact::Covered(..)
             | Fact::Epoch(..)
             | Fact::Value(..)
@@ -90,8 +92,14 @@ impl World {
     }
 
     fn is_greeted(&self, host: Host) -> bool {
-        let (Some(name), Some(machine)) = (self.name_of(host), &self.coordinator.machine) else { return false };
-        machine.is_ready() && machine.participants().any(|(other, state)| *other == name && state == "ready")
+        let Host::Participant(n) = host else { return false };
+        let (Some(machine), Some(there)) = (&self.coordinator.machine, &self.participants[n].machine) else {
+            return false;
+        };
+        let (name, incarnation) = (&there.config().name, Some(there.config().incarnation));
+        let ready = machine.participants().any(|(other, state)| other == name && state == "ready");
+        // This very start of it, not the one before, whose end has not been noticed.
+        ready && machine.registry().lines.iter().any(|line| line.name == *name && line.incarnation == incarnation)
     }
 
     fn is_covered(&self, host: Host, txn: Txn) -> bool {
