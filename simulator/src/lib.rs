@@ -11,6 +11,7 @@
 //! | [`matrix`] | which cells of the matrix of faults were hit |
 //! | [`crash`] | scenarios of which everything is made to fail, one thing at a time |
 //! | [`rot`] | damage to closed files |
+//! | [`timelines`] | what broke an earlier draft of the protocol, step by step |
 //! | [`run`] | a seeded run, and what is printed when one fails |
 
 pub mod clients;
@@ -22,6 +23,7 @@ mod oracles;
 pub mod plan;
 pub mod rot;
 pub mod run;
+pub mod timelines;
 pub mod workload;
 pub mod world;
 

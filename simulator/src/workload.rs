@@ -78,9 +78,14 @@ impl fmt::Display for Workload {
 pub(crate) fn mark_writers(branches: &mut BTreeMap<Name, Vec<Operation>>, key: Key) {
     for operations in branches.values_mut() {
         if operations.iter().any(Operation::is_write) {
-            operations.push(add(&own_key(key), 1, None));
+            operations.push(own_count(key));
         }
     }
+}
+
+/// Counts that a transaction took effect.
+pub(crate) fn own_count(key: Key) -> Operation {
+    add(&own_key(key), 1, None)
 }
 
 /// Where a transaction counts how often it took effect.

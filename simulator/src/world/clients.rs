@@ -94,6 +94,7 @@ impl World {
     }
 
     pub(super) fn on_told(&mut self, key: Key, submitted: bool, told: &Told) {
+        self.told_on_stage(key, told);
         let Some(wanted) = self.ledger.get(key) else { return };
         if submitted && wanted.cancelled {
             return;
@@ -102,7 +103,7 @@ impl World {
         let verdict = self.ledger.hear(key, told, self.now);
         self.judge("stable decision", verdict);
         let retries = matches!(self.ledger.get(key).map(|wanted| &wanted.known), Some(Known::Aborted(true, _)));
-        let scripted = !self.options.script.is_empty();
+        let scripted = !self.options.script.is_empty() || self.stage.is_some();
         if !knew && retries && !scripted && attempt < ATTEMPTS && self.healed.is_none() {
             let after = self.dice.between(1, 50) * MS;
             self.at(after, Event::NewTransaction(Some(key)));

@@ -35,18 +35,18 @@ const OLDER_COPY: &str = "newest data folder";
 
 thread_local! {
     /// Stores that were made before: the same world needs the same ones thousands of times.
-    static MADE: RefCell<BTreeMap<String, Content>> = const { RefCell::new(BTreeMap::new()) };
+    static MADE: RefCell<BTreeMap<(String, Uuid), Content>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A disk with a new store. It gets its name only when all of it, head hint included, is synced.
 pub(super) fn new_store(role: Role, name: &str, identity: Uuid) -> Disk {
-    let content = MADE.with_borrow_mut(|made| match made.get(name) {
+    let content = MADE.with_borrow_mut(|made| match made.get(&(name.to_owned(), identity)) {
         Some(content) => content.clone(),
         None => {
             let disk = Disk::default();
             let created = Store::create_over(disk.clone(), Some(&mut *disk.hint()), name, (role, name), identity);
             created.expect("a store can be made on an empty disk");
-            made.insert(name.to_owned(), disk.content());
+            made.insert((name.to_owned(), identity), disk.content());
             disk.content()
         }
     });
@@ -62,12 +62,15 @@ pub(super) enum Asker {
     InDoubt(usize, u64, Xid),
     Enlisting(usize, u64, Xid),
     Beginner(Key),
+    /// Somebody who has only the key, and is told at once.
+    Onlooker(Key),
     /// A client that does not wait for the answer.
     Nobody,
 }
 
 #[derive(Debug)]
 pub(super) struct CoordinatorNode {
+    pub(super) name: &'static str,
     pub(super) disk: Disk,
     pub(super) machine: Option<c::Coordinator>,
     log: Option<RedbLog>,
@@ -94,8 +97,13 @@ pub(super) struct CoordinatorNode {
 
 impl CoordinatorNode {
     pub(super) fn new() -> Self {
-        let disk = new_store(Role::Coordinator, NAME, LOG.0);
+        Self::over(new_store(Role::Coordinator, NAME, LOG.0), NAME)
+    }
+
+    /// One that has not been started, on a disk that holds a log.
+    pub(super) fn over(disk: Disk, name: &'static str) -> Self {
         Self {
+            name,
             disk,
             machine: None,
             log: None,
@@ -147,8 +155,8 @@ impl CoordinatorNode {
     }
 
     fn open(&self) -> Result<(RedbLog, handfast_coordinator::log::Recovered), StorageError> {
-        let owner = (Role::Coordinator, NAME);
-        let store = Store::open_over(self.disk.clone(), Some(self.disk.hint()), NAME, owner, STORE)?;
+        let owner = (Role::Coordinator, self.name);
+        let store = Store::open_over(self.disk.clone(), Some(self.disk.hint()), self.name, owner, STORE)?;
         let mut log = RedbLog::over(store);
         let found = log.read_all()?;
         Ok((log, found))
@@ -172,7 +180,9 @@ impl World {
         let nonce = Nonce(self.dice.number());
         let verdict = self.oracles.durability.coordinator_found(&found.records);
         self.judge("durability", verdict);
-        let config = c::Config { retention_count: self.options.retention, ..c::Config::default() };
+        let name = Name::new(self.coordinator.name).expect("a plain name");
+        let (retention_count, guard) = (self.options.retention, self.guard);
+        let config = c::Config { name, retention_count, guard, ..c::Config::default() };
         match c::Coordinator::recover(config, found.log, nonce, found.records, found.last_number) {
             Ok((machine, effects)) => {
                 self.coordinator.machine = Some(machine);
@@ -233,8 +243,12 @@ impl World {
             c::Effect::Reply { to, told } => {
                 let verdict = self.oracles.durability.coordinator_tells(&told);
                 self.judge("durability", verdict);
-                if let Some(Asker::Client(key, submitted)) = self.coordinator.askers.remove(&to) {
-                    self.send(Host::Coordinator, Host::Clients, Body::Told(key, submitted, told));
+                match self.coordinator.askers.remove(&to) {
+                    Some(Asker::Client(key, submitted)) => {
+                        self.send(Host::Coordinator, Host::Clients, Body::Told(key, submitted, told));
+                    }
+                    Some(Asker::Onlooker(key)) => self.told_on_stage(key, &told),
+                    _ => {}
                 }
             }
             c::Effect::ReplyRegistered { to, answer } => {
@@ -284,6 +298,7 @@ impl World {
             }
             c::Effect::HangUp { name, why } => {
                 let Some(n) = self.number_of(&name) else { return };
+                self.hung_up_on_stage(Host::Participant(n), &why);
                 if self.restored && why.contains(OLDER_COPY) {
                     return self.stopped(Host::Participant(n), why);
                 }
@@ -371,6 +386,9 @@ impl World {
     }
 
     pub(super) fn on_answer(&mut self, n: usize, connection: u64, message: FromParticipant) {
+        if self.is_for_aside(n, connection, || Body::Answer(connection, message.clone())) {
+            return;
+        }
         if self.participants[n].connection == Some(connection) {
             let name: Name = self.participants[n].name();
             self.coordinate(c::Input::AnswerReceived { name, message });

@@ -107,6 +107,11 @@ impl World {
         self.crash(host, None, down);
         disk.put(copy);
         self.restored = true;
+        self.forget_promises(host);
+    }
+
+    /// What was promised since a copy was made is not asked of its owner any more.
+    pub(super) fn forget_promises(&mut self, host: Host) {
         match host {
             Host::Coordinator => self.oracles.durability.put_back(),
             Host::Participant(n) => {
@@ -119,6 +124,9 @@ impl World {
 
     /// A machine stops. That is a finding, unless somebody's folder was replaced: then it is what has to happen.
     pub(super) fn stopped(&mut self, host: Host, why: String) {
+        if self.stops_on_stage(host, &why) {
+            return;
+        }
         if self.restored {
             self.summary.found_out.get_or_insert(why);
         } else {
@@ -187,7 +195,7 @@ impl World {
     }
 
     /// The disk has no room for new work until the healing, or for the coordinator until it starts anew.
-    fn no_room(&mut self, host: Host, length: u64) {
+    pub(super) fn no_room(&mut self, host: Host, length: u64) {
         match host {
             Host::Coordinator => {
                 self.hit(Step::Co5, Kind::Disk);
@@ -242,6 +250,7 @@ impl World {
             Host::Clients => 0,
         };
         match disk.struck() {
+            None if self.stops_on_stage(host, &error.to_string()) => {}
             None => self.judge("integrity", Err(format!("{host:?}: {error}, and its disk is sound"))),
             Some(trouble) => {
                 if !self.is_up(host) {
@@ -286,7 +295,7 @@ impl World {
         }
     }
 
-    fn bury(&mut self, host: Host, power: Option<Loss>, down: u64) {
+    pub(super) fn bury(&mut self, host: Host, power: Option<Loss>, down: u64) {
         match host {
             Host::Coordinator => {
                 self.hit_clients(Kind::Kill);
@@ -321,6 +330,7 @@ impl World {
         self.doubts = self.oracles.binding_votes.open().collect();
         self.say(|| "all faults are over".to_owned());
         self.network = Network::default();
+        self.clear_stage();
         for host in self.hosts() {
             if let Some(disk) = self.disk(host) {
                 disk.unplan();

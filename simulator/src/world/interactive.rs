@@ -1,7 +1,8 @@
 //! Clients of interactive transactions: begin, one operation after the other, commit; what is not answered is sent again.
 
-use handfast_common::ids::{Age, Key, Xid};
+use handfast_common::ids::{Age, Key, Name, Xid};
 use handfast_common::messages::{Begin, Begun, Commit, Count, Execute, ExecuteResult, Executed, Micros, OperationId};
+use handfast_common::operation::Operation;
 use handfast_coordinator::protocol as c;
 use handfast_participant::kv::{decode_reads, encode_operations};
 
@@ -45,7 +46,9 @@ impl World {
                 let Some(session) = self.ledger.session(key) else { return };
                 if session.xid.is_none() {
                     session.xid = Some(xid);
-                    self.step(key);
+                    if self.stage.is_none() {
+                        self.step(key);
+                    }
                 }
             }
             Begun::Told(told) => self.on_told(key, true, &told),
@@ -85,6 +88,17 @@ impl World {
         let Some(session) = self.ledger.session(key) else { return };
         let Some((name, operation)) = session.steps.get(session.done).cloned() else { return };
         let number = session.done as u64 + 1;
+        self.send_operation(key, xid, (name, vec![operation]), (caller, number));
+    }
+
+    /// Sends what is to be done at a participant, under the number of its caller.
+    pub(super) fn send_operation(
+        &mut self,
+        key: Key,
+        xid: Xid,
+        (name, operations): (Name, Vec<Operation>),
+        (caller, number): (u64, u64),
+    ) {
         let Some(n) = self.number_of(&name) else { return };
         let execute = Execute {
             to: name,
@@ -93,7 +107,7 @@ impl World {
             operation: OperationId { caller, number },
             wait: Micros(1_000_000),
             clock: Age(0),
-            work: encode_operations(&[operation]).expect("one operation fits a frame"),
+            work: encode_operations(&operations).expect("a few operations fit a frame"),
         };
         self.send(Host::Clients, Host::Participant(n), Body::Execute(key, execute));
     }
@@ -123,6 +137,9 @@ impl World {
     }
 
     pub(super) fn on_executed(&mut self, key: Key, operation: OperationId, executed: Executed) {
+        if self.answered_on_stage(key, operation.number, &executed.result) {
+            return;
+        }
         let known = self.ledger.get(key).is_some_and(crate::clients::Wanted::is_known);
         let Some(session) = self.ledger.session(key) else { return };
         let late = operation.caller == SERVICE;

@@ -12,6 +12,7 @@ mod interactive;
 mod looks;
 mod network;
 mod participant;
+mod stage;
 mod steps;
 mod timers;
 
@@ -35,10 +36,12 @@ use crate::matrix::Cells;
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Host, MS, Planned};
 use crate::workload::Workload;
+use crate::timelines::script::Act;
 use coordinator::CoordinatorNode;
 pub(crate) use coordinator::STORE;
 use network::Network;
 use participant::ParticipantNode;
+use stage::Stage;
 
 /// The log of the only coordinator.
 pub(crate) const LOG: LogId = LogId(Uuid::from_u128(0xC0));
@@ -200,6 +203,10 @@ pub struct World {
     copies: BTreeMap<Host, Content>,
     /// Whether one of them has taken the place of its original.
     restored: bool,
+    /// A script that is played, act by act.
+    stage: Option<Box<Stage>>,
+    ends_there: bool,
+    guard: c::Guard,
     violation: Option<Violation>,
     trace: DefaultHasher,
     narrated: Option<Vec<String>>,
@@ -226,6 +233,9 @@ impl World {
             oracles: Oracles::default(),
             copies: BTreeMap::new(),
             restored: false,
+            stage: None,
+            ends_there: false,
+            guard: c::Guard::Reachable,
             violation: None,
             trace: DefaultHasher::new(),
             narrated: None,
@@ -246,6 +256,17 @@ impl World {
             let when = world.dice.below(world.options.chaos);
             world.at(when, Event::NewTransaction(None));
         }
+        world
+    }
+
+    /// A world in which a script is played; then all heals. If it is to end with the script, what went wrong in it was found
+    /// out, and is for an operator to mend.
+    #[must_use]
+    pub fn staged(options: Options, acts: Vec<Act>, ends_there: bool, guard: c::Guard) -> Self {
+        let mut world = Self::new(options);
+        world.stage = Some(Box::new(Stage::new(acts)));
+        world.ends_there = ends_there;
+        world.guard = guard;
         world
     }
 
@@ -294,7 +315,14 @@ impl World {
     }
 
     fn run_through(&mut self) -> Result<(), Violation> {
-        self.until(self.options.chaos)?;
+        if self.stage.is_some() {
+            self.play_out()?;
+        } else {
+            self.until(self.options.chaos)?;
+        }
+        if self.ends_there {
+            return Ok(());
+        }
         self.heal();
         let healed = self.now;
         self.until(healed + L1)?;
@@ -358,6 +386,7 @@ impl World {
             (now, &event).hash(&mut self.trace);
             self.say(|| format!("{event:?}"));
             self.happen(event);
+            self.play();
             self.happened += 1;
             if self.happened > MOST_EVENTS {
                 self.judge("liveness", Err("it goes round and round".to_owned()));
@@ -393,6 +422,9 @@ impl World {
             | Event::RoomBack(_)
             | Event::Start(_) => return None,
         };
+        if let Some(until) = self.stands_still(host, event) {
+            return Some(until);
+        }
         let until = match host {
             Host::Coordinator => self.coordinator.paused_until,
             Host::Participant(n) => self.participants[n].paused_until,
@@ -426,6 +458,7 @@ impl World {
     }
 
     fn arrive(&mut self, from: Host, to: Host, body: Body) {
+        self.note_arrival(from, to, &body);
         match (from, to, body) {
             (_, Host::Participant(n), Body::Order(connection, message)) => self.on_order(n, connection, message),
             (Host::Participant(n), _, Body::Answer(connection, message)) => self.on_answer(n, connection, message),

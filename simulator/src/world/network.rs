@@ -36,6 +36,9 @@ impl World {
     /// A message goes its way.
     pub(super) fn send(&mut self, from: Host, to: Host, body: Body) {
         let step = steps::of_message(&body);
+        if self.is_caught(from, to, &body) {
+            return;
+        }
         self.summary.sent += 1;
         match self.network.mishaps.remove(&self.summary.sent) {
             Some(Mishap::Lost) => {
