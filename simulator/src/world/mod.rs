@@ -34,8 +34,8 @@ use crate::disk::{Content, Loss};
 use crate::matrix::Cells;
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Host, MS, Planned};
-use crate::workload::Workload;
 use crate::timelines::script::Act;
+use crate::workload::Workload;
 use coordinator::CoordinatorNode;
 pub(crate) use coordinator::STORE;
 use network::Network;
@@ -320,14 +320,17 @@ impl World {
             self.until(self.options.chaos)?;
         }
         if self.ends_there {
-            return Ok(());
+            return self.check_script();
         }
         self.heal();
         let healed = self.now;
         self.until(healed + L1)?;
         self.check_no_doubt()?;
         self.until(healed + QUIET)?;
-        if self.summary.found_out.is_none() { self.check_end() } else { Ok(()) }
+        if self.summary.found_out.is_none() {
+            self.check_end()?;
+        }
+        self.check_script()
     }
 
     fn finish(&mut self) {
