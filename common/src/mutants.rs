@@ -95,11 +95,14 @@ mutants! {
     LatePrepareRuns, "t05", "nothing below the mark runs";
     ForgetfulStoreIsTrusted, "t06", "a store that lost what it acknowledged is refused, and no Commit without a trace is acknowledged";
     ForgottenKeyRuns, "t07a", "a ticket below the floor is answered Forgotten";
+    OlderTicketRuns, "t07c", "a key with a ticket of an older epoch begins nothing";
     FenceIsNotKept, "t07e", "a key that was asked about can't commit later";
     SecondStartIsLetIn, "t08", "a participant lets in only a start that knows of the last one seen";
     GuardIsSkipped, "t09a", "absence is presumed upon when the members have answered Hello";
     UnforcedDecisionsAreCounted, "t09b", "only forced decision numbers are sent";
+    FloorForgetsDecisions, "t09c", "a trim keeps the number of decisions";
     RestartTakesOver, "t10a", "a branch belongs to the start that enlisted it, and what ran is counted";
+    NoTraceVotesReadOnly, "t10b", "a branch without a trace is never taken for one that only read";
     OperationRunsAgain, "t10c", "an operation that is sent again gets its result again";
     DroppedBranchBeginsAfresh, "t10d", "a branch that was dropped stays dropped, and what ran is counted";
     CommitsPastRunningWork, "t10e", "Prepare with an operation still waiting is a No";
@@ -110,6 +113,7 @@ mutants! {
     HelloDoesNotWait, "t12b", "Hello is answered when older work has ended";
     SharedLocksAreLost, "t13", "the shared locks of a branch in doubt are held again after a restart";
     MarkEndsPrepared, "t14", "a mark never ends a branch in doubt";
+    WorksWithoutRoom, "t16", "below the reserve new work gets a No";
     WaitsAreJudgedOnce, "t18", "one waits only for younger ones, holders and those queued ahead, and is judged again at each grant";
     ZombieHearsVotes, "t19", "a start that was replaced is told so and counts no later vote";
 }

@@ -157,7 +157,8 @@ impl Coordinator {
         }
         let Some(floor) = floor else { return };
         erase.extend(self.history.floor.map(|(_, record)| record));
-        let record = Record::Floor { floor, decisions: self.decisions };
+        let decisions = if mutants::is(Mutant::FloorForgetsDecisions) { 0 } else { self.decisions };
+        let record = Record::Floor { floor, decisions };
         let number = self.append(record, erase, None, false, out);
         self.history.floor = Some((floor, number));
     }

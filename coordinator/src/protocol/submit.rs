@@ -133,7 +133,7 @@ impl Coordinator {
         let known_start = self.decisions_of(ticket.epoch, ticket.nonce).is_some();
         if ticket.log != self.log || !known_start || self.history.may_have_forgotten(ticket.epoch.0, ticket.sequence) {
             Standing::Forgotten
-        } else if ticket.epoch < self.epoch {
+        } else if ticket.epoch < self.epoch && !mutants::is(Mutant::OlderTicketRuns) {
             Standing::OlderEpoch
         } else {
             Standing::Present

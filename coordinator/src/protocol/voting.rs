@@ -194,7 +194,8 @@ impl Coordinator {
             self.tell_committed(txn, out);
         }
         if mutants::is(Mutant::OrdersBeforeForce) && self.awaited.remove(&number).is_some() {
-            self.on_decision_forced(txn, out);
+            self.advance(txn, Event::CommitForced, out);
+            self.repeat(txn, out);
         }
     }
 

@@ -377,6 +377,10 @@ impl<V: View> Engine<V> {
         self.marks.get(&xid.log).is_some_and(|mark| mark.covers(xid.txn)) && !mutants::is(Mutant::LatePrepareRuns)
     }
 
+    fn has_room(&self) -> bool {
+        self.view.has_room() || mutants::is(Mutant::WorksWithoutRoom)
+    }
+
     fn remember(&mut self, xid: Xid, ending: Ending) {
         // Below the mark nothing would ever trim it, and nothing begins there anyway.
         let forgets = mutants::is(Mutant::NoIsForgotten) || mutants::is(Mutant::DroppedBranchBeginsAfresh);

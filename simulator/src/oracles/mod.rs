@@ -12,6 +12,7 @@ mod exactly_once;
 mod fencing;
 mod liveness;
 mod no_dirty_effects;
+mod room;
 mod serializability;
 mod stable_decision;
 mod wait_die;
@@ -52,6 +53,7 @@ pub(crate) struct Oracles {
     pub(crate) binding_votes: binding_votes::BindingVotes,
     pub(crate) durability: durability::Durability,
     pub(crate) fencing: Fencing,
+    pub(crate) room: room::Room,
 }
 
 /// The end of a run: what is in the stores, and what the clients know.

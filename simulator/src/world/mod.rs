@@ -9,6 +9,7 @@ mod coordinator;
 mod ending;
 mod faults;
 mod interactive;
+mod looks;
 mod network;
 mod participant;
 mod stage;

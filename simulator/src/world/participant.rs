@@ -24,7 +24,7 @@ use super::timers::Timers;
 use super::{Body, Event, LOG, World};
 use crate::disk::Disk;
 use crate::matrix::{Kind, Step};
-use crate::oracles::{Fencing, only_older_ones_wait};
+use crate::oracles::Fencing;
 use crate::plan::{Host, MS};
 
 /// Free bytes of a disk with room, and without.
@@ -111,6 +111,10 @@ impl ParticipantNode {
 
     pub(super) fn set_room(&self, room: bool) {
         self.free.store(if room { ROOM } else { RESERVE / 2 }, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.free.load(Ordering::Relaxed) >= RESERVE
     }
 
     pub(super) fn expect(&mut self, waiter: Waiter) -> p::ReplyTo {
@@ -350,9 +354,7 @@ impl World {
     /// What the store has ended goes to the machine, until no more comes of it; what it queued goes to the disk.
     fn take_ended(&mut self, n: usize) {
         let start = self.participants[n].start;
-        let waiter = self.participants[n].store.as_ref().and_then(InlineStore::younger_waiter);
-        let verdict = only_older_ones_wait(n, waiter);
-        self.judge("wait-die", verdict);
+        self.look_at_store(n);
         while let Some(store) = &mut self.participants[n].store {
             let ended = store.take_ended();
             if ended.is_empty() {

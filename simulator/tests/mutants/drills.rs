@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub(crate) fn drill(name: &str) -> Result<(), String> {
     match name {
         "a shared reader votes" => shared_reader_votes(),
+        "Prepare finds no trace" => prepare_finds_no_trace(),
         "Hello finds work under way" => hello_finds_work(),
         "a vote for a start that was replaced" => vote_for_a_zombie(),
         "an operation after a conflict" => operation_after_a_conflict(),
@@ -31,6 +32,14 @@ fn shared_reader_votes() -> Result<(), String> {
     none(&effects, "a reader of a shared context lets go at its vote", |effect| {
         matches!(effect, Effect::Release { .. })
     })
+}
+
+fn prepare_finds_no_trace() -> Result<(), String> {
+    let mut p = Drilled::greeted();
+    let effects = p.prepares(Task::Ran { operations: 1, exact: true });
+    let no = |effect: &Effect| matches!(effect, Effect::Reply { answer: Answer::Voted { vote: Vote::No(_), .. }, .. });
+    let other = |effect: &Effect| matches!(effect, Effect::Reply { .. }) && !no(effect);
+    none(&effects, "a branch without a trace gets another vote than No", other)
 }
 
 fn hello_finds_work() -> Result<(), String> {

@@ -10,7 +10,7 @@ mod drills;
 mod table;
 mod ways;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -49,11 +49,16 @@ fn every_mutant_is_caught_and_the_table_says_by_whom() {
     }
 }
 
-/// The first seed that shows a mutant, the pinned one before all others.
+/// The first seed in which a mutant breaks the promise that it has to, the pinned one before all others.
 fn caught(mutant: Mutant, pinned: Option<u64>) -> Result<Row, String> {
-    let way = way(mutant);
+    let (way, promise) = way(mutant);
+    let mut others = BTreeSet::new();
     for seed in pinned.into_iter().chain(0..way.seeds()) {
         let Err(caught) = with(mutant, || way.run(seed)) else { continue };
+        if caught.oracle != promise {
+            others.insert(caught.oracle);
+            continue;
+        }
         if let Err(alone) = way.run(seed) {
             return Err(format!("{}, seed {seed}, breaks a promise without any mutant: {}", way.label(), alone.what));
         }
@@ -61,5 +66,10 @@ fn caught(mutant: Mutant, pinned: Option<u64>) -> Result<Row, String> {
         println!("{}: {}, seed {seed}: {what}", mutant.name(), way.label());
         return Ok(Row { seed, oracle: caught.oracle, how: way.label() });
     }
-    Err(format!("{} escapes: {} seeds of {} keep every promise", mutant.name(), way.seeds(), way.label()))
+    Err(format!(
+        "{} escapes: {} seeds of {} do not break '{promise}', only {others:?}",
+        mutant.name(),
+        way.seeds(),
+        way.label()
+    ))
 }

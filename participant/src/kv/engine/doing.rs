@@ -153,7 +153,7 @@ impl<V: View> Engine<V> {
                 self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
                 self.let_go(xid);
             }
-            Then::Prepare(_) | Then::OnePhase(..) if !self.view.has_room() => self.refuse(xid, &then, disk_full()),
+            Then::Prepare(_) | Then::OnePhase(..) if !self.has_room() => self.refuse(xid, &then, disk_full()),
             Then::Prepare(prepared) => self.hand_prepare(xid, age, prepared, held.into(), reads),
             Then::OnePhase(key, hash) => self.hand_one_phase(xid, held.into(), OnePhaseDone { key, hash, reads }),
         }

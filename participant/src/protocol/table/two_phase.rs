@@ -20,6 +20,10 @@ pub(super) fn prepare(state: S, order: PrepareOrder, cx: &mut Context<'_>) -> S 
         S::Unknown => match order.task {
             Task::Carried(_) => start(order, WorkKind::Carried, cx),
             // What ran here is gone, or ran in another start: never a vote for the rest of it (t10a, t10b).
+            Task::Ran { .. } if mutants::is(Mutant::NoTraceVotesReadOnly) => {
+                cx.vote(vec![order.reply], &Vote::ReadOnly(Payload::default()));
+                S::Unknown
+            }
             Task::Ran { .. } => {
                 cx.vote(vec![order.reply], &Vote::No(no_work()));
                 S::Barred(Barred::here(no_work()))
