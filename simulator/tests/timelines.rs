@@ -82,6 +82,7 @@ timelines! {
     t09d_a_client_asks_a_log_without_its_tail,
     t09e_a_decision_that_only_the_client_has_heard,
     t10a_work_on_both_sides_of_a_restart,
+    t10b_a_branch_without_a_trace,
     t10b_a_restart_after_reading,
     t10c_an_operation_sent_again,
     t10d_an_operation_after_a_conflict,

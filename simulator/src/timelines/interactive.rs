@@ -9,7 +9,18 @@ use super::script::{Act, CLIENT, Kind, P0, P1, P2, Reply, T1, T2, Word, Work, ch
 use crate::plan::MS;
 
 pub(super) fn all() -> Vec<Timeline> {
-    vec![t10a(), t10b(), t10c(), t10d_idle(), t10d_conflict(), t10e_waiting(), t10e_running(), t10e_late(), t10f()]
+    vec![
+        t10a(),
+        t10b(),
+        t10b_no_trace(),
+        t10c(),
+        t10d_idle(),
+        t10d_conflict(),
+        t10e_waiting(),
+        t10e_running(),
+        t10e_late(),
+        t10f(),
+    ]
 }
 
 /// Begins it and waits for the word.
@@ -57,6 +68,24 @@ fn t10b() -> Timeline {
         Finally(Told(T1, Word::Aborted)),
     ];
     Timeline::sound("t10b_a_restart_after_reading", [open(T1, work), done(T1, 1), acts].concat())
+}
+
+/// P0 is on the list of the commit, and has no trace of the branch: its operation waited in vain for the answer to its
+/// Enlist. That is a No, never a vote of one that only read.
+fn t10b_no_trace() -> Timeline {
+    let acts = vec![
+        LoseAll(Kind::Enlisted.of(T1, P0)),
+        Execute(T1, 2),
+        Until(Answered(T1, 2, Reply::NotYet)),
+        Now(not(Branch(P0, T1, "enlisting"))),
+        CommitOpen(T1, vec![(P1, 1)], false),
+        Until(Came(Kind::Prepare.of(T1, P0), 1)),
+        Until(Came(Kind::Told.of(T1, CLIENT), 1)),
+        Finally(Told(T1, Word::Aborted)),
+        Finally(counts(P1, 0, 0)),
+    ];
+    let work = vec![(P1, change(0)), (P0, look(0))];
+    Timeline::sound("t10b_a_branch_without_a_trace", [open(T1, work), done(T1, 1), acts].concat())
 }
 
 /// The answer to an operation is lost, and it is sent again.
