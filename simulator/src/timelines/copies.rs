@@ -2,8 +2,8 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Ask, Crash, Cut, Forget, HoldAll, Join, LoseAll, LosePower, Now, PutBack, Rewind, Save, Stall, Start, Submit,
-    SubmitAgain, Swap, Twin, Unstall, Until, Wait, Wipe,
+    Ask, Crash, Cut, Finally, Forget, HoldAll, Join, LoseAll, LosePower, Now, PutBack, Rewind, Save, Stall, Start,
+    Submit, SubmitAgain, Swap, Twin, Unstall, Until, Wait, Wipe,
 };
 use super::script::Fact::{Branch, Came, Ended, Epoch, Greeted, GreetedBy, Phase, Refused, Stopped, Told};
 use super::script::{Act, C, CLIENT, Kind, P0, P1, P2, T1, T2, T3, T4, Word, Work, change, counts, not};
@@ -78,7 +78,7 @@ fn t06_older() -> Timeline {
         PutBack(P1, "newest"),
         Start(P1),
         Until(Came(Kind::Acknowledged.of(T1, P1), 1)),
-        Now(counts(P1, 0, 1)),
+        Finally(counts(P1, 0, 1)),
     ];
     Timeline::sound("t06_an_older_copy_of_a_participant", [vec![Save(P1, "older")], owed_to_p1(), acts].concat())
 }
@@ -204,7 +204,7 @@ fn found_when_p0_is_back() -> Vec<Act> {
         Until(Stopped(C, SECOND_COPY)),
         Wait(3_000 * MS),
         Now(not(Branch(P1, T1, "aborted"))),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ]
 }
 
@@ -278,7 +278,7 @@ fn t09d() -> Timeline {
         Start(P0),
         Until(Stopped(C, SECOND_COPY)),
         Now(Told(T1, Word::Pending)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::found_out("t09d_a_client_asks_a_log_without_its_tail", acts)
 }
@@ -327,7 +327,7 @@ fn t19() -> Timeline {
         Now(Epoch(C, 2)),
         Ask(T1),
         Until(Told(T1, Word::Aborted)),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ];
     Timeline::sound("t19_a_zombie_and_its_client", acts)
 }

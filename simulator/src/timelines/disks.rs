@@ -2,7 +2,7 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Ask, Deliver, Fail, Fill, Hold, HoldAll, Now, Rewind, Save, Stall, Start, Submit, Unstall, Until,
+    Ask, Deliver, Fail, Fill, Finally, Hold, HoldAll, Now, Rewind, Save, Stall, Start, Submit, Unstall, Until,
 };
 use super::script::Fact::{Branch, Came, GreetedBy, Stopped, Told};
 use super::script::{Act, C, CLIENT, Kind, P0, P1, P2, T1, T2, T3, Word, Work, change, counts, not};
@@ -66,7 +66,7 @@ fn t16_participant() -> Timeline {
         Now(Branch(P0, T1, "in-doubt")),
         Deliver(Kind::Commit.of(T1, P0)),
         Until(Came(Kind::Acknowledged.of(T1, P0), 1)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("t16_no_room_at_a_participant", acts)
 }

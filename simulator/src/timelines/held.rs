@@ -2,8 +2,8 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Ask, Begin, Break, CommitOpen, Copy, Crash, Cut, Deliver, Execute, Fail, Forget, Hold, HoldAll, Join, Lose, LoseAll,
-    LosePower, Now, Pause, Resume, RollBack, Stall, Start, Submit, Unstall, Until, Wait,
+    Ask, Begin, Break, CommitOpen, Copy, Crash, Cut, Deliver, Execute, Fail, Finally, Forget, Hold, HoldAll, Join,
+    Lose, LoseAll, LosePower, Now, Pause, Resume, RollBack, Stall, Start, Submit, Unstall, Until, Wait,
 };
 use super::script::Fact::{Answered, Branch, Came, Ended, Epoch, Greeted, GreetedBy, Phase, Told, Waits};
 use super::script::{
@@ -44,12 +44,7 @@ fn both(n: u64) -> Work {
 
 /// All have voted Yes, and the decision waits for the coordinator's disk.
 fn handed() -> Vec<Act> {
-    vec![
-        Stall(C),
-        Submit(T1, both(0)),
-        Until(Came(Kind::Vote.of(T1, P0), 1)),
-        Until(Came(Kind::Vote.of(T1, P1), 1)),
-    ]
+    vec![Stall(C), Submit(T1, both(0)), Until(Came(Kind::Vote.of(T1, P0), 1)), Until(Came(Kind::Vote.of(T1, P1), 1))]
 }
 
 /// Nobody waits any more, and all deadlines are over: once handed to the log it commits, and whoever asks is told.
@@ -111,9 +106,10 @@ fn lost_abort(restarts: crate::plan::Host) -> Timeline {
         Start(restarts),
         Until(Came(Kind::InquiryAnswer.of(T1, P0), 1)),
         Until(not(Branch(P0, T1, "in-doubt"))),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ];
-    let name = if restarts == P0 { "held_a_lost_abort_and_a_participant" } else { "held_a_lost_abort_and_a_coordinator" };
+    let name =
+        if restarts == P0 { "held_a_lost_abort_and_a_participant" } else { "held_a_lost_abort_and_a_coordinator" };
     Timeline::sound(name, acts)
 }
 
@@ -127,7 +123,7 @@ fn late_yes() -> Timeline {
         Deliver(Kind::Vote.of(T1, P0)),
         Until(Came(Kind::Vote.of(T1, P0), 1)),
         Until(not(Branch(P0, T1, "in-doubt"))),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ];
     Timeline::sound("held_a_yes_after_the_abort", acts)
 }
@@ -141,7 +137,7 @@ fn acknowledged_late() -> Timeline {
         Crash(P0),
         Start(P0),
         Until(Came(Kind::Acknowledged.of(T1, P0), 1)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
         Deliver(Kind::Acknowledged.of(T1, P0)),
         // The end record is lazy, and lost: Commit is said again.
         LosePower(C, Loss::Nothing),
@@ -149,8 +145,8 @@ fn acknowledged_late() -> Timeline {
         Until(GreetedBy(P0)),
         Until(GreetedBy(P1)),
         Until(Ended(T1)),
-        Now(counts(P0, 0, 1)),
-        Now(counts(P1, 0, 1)),
+        Finally(counts(P0, 0, 1)),
+        Finally(counts(P1, 0, 1)),
     ];
     Timeline::sound("held_a_crash_before_the_acknowledgement", acts)
 }
@@ -191,7 +187,7 @@ fn ids_do_not_repeat() -> Timeline {
         Until(Came(Kind::Prepare.of(T1, P1), 1)),
         Ask(T1),
         Until(Told(T1, Word::Aborted)),
-        Now(counts(P1, 1, 1)),
+        Finally(counts(P1, 1, 1)),
     ];
     Timeline::sound("held_ids_do_not_repeat", acts)
 }
@@ -214,7 +210,7 @@ fn lagging_participant() -> Timeline {
         Until(GreetedBy(P1)),
         Until(not(Branch(P1, T1, "in-doubt"))),
         Until(not(Branch(P0, T1, "in-doubt"))),
-        Now(counts(P1, 0, 0)),
+        Finally(counts(P1, 0, 0)),
     ];
     Timeline::sound("held_a_late_prepare_at_one_that_lags", acts)
 }
@@ -305,7 +301,7 @@ fn told_by_a_peer() -> Timeline {
         Until(Came(Kind::Commit.of(T1, P0), 1)),
         Until(Came(Kind::Acknowledged.of(T1, P0), 1)),
         Until(Ended(T1)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("held_a_decision_learned_from_a_peer", acts)
 }
@@ -328,7 +324,7 @@ fn waits_for_the_prepared() -> Timeline {
         Until(Answered(T2, 1, Reply::Done)),
         CommitOpen(T2, vec![(P0, 1)], false),
         Until(Told(T2, Word::Committed)),
-        Now(counts(P0, 0, 2)),
+        Finally(counts(P0, 0, 2)),
     ];
     Timeline::sound("held_waiting_for_a_branch_in_doubt", acts)
 }
@@ -347,7 +343,7 @@ fn strict_in_real_time() -> Timeline {
         Until(Came(Kind::Told.of(T1, CLIENT), 1)),
         Until(Came(Kind::Told.of(T2, CLIENT), 1)),
         Now(Told(T1, Word::Committed)),
-        Now(Told(T2, Word::Aborted)),
+        Finally(Told(T2, Word::Aborted)),
         Until(Came(Kind::Acknowledged.of(T1, P0), 1)),
         Until(Came(Kind::Acknowledged.of(T1, P1), 1)),
         Submit(T3, vec![(P0, look(0)), (P1, look(0))]),
@@ -369,9 +365,9 @@ fn fence_over_a_restart() -> Timeline {
         Until(Greeted),
         Deliver(Kind::Submit.of(T1, CLIENT)),
         Until(Came(Kind::Told.of(T1, CLIENT), 2)),
-        Now(Told(T1, Word::Aborted)),
+        Finally(Told(T1, Word::Aborted)),
         Wait(100 * MS),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ];
     Timeline::sound("held_a_fence_over_a_restart", acts)
 }

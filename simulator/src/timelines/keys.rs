@@ -2,9 +2,10 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Ask, Crash, Deliver, Forget, Hold, LoseAll, Look, Now, Start, Stranger, Submit, SubmitAgain, Swap, Until, Wait,
+    Ask, Crash, Deliver, Finally, Forget, Hold, Look, LoseAll, Now, Start, Stranger, Submit, SubmitAgain, Swap, Until,
+    Wait,
 };
-use super::script::Fact::{Came, Ended, Epoch, Greeted, Phase, Told, Waits};
+use super::script::Fact::{Came, Ended, Epoch, Greeted, Told, Waits};
 use super::script::{Act, C, CLIENT, Kind, P0, P1, T1, T2, T3, T4, Word, Work, change, counts, not};
 use crate::plan::MS;
 
@@ -41,7 +42,7 @@ fn t07a() -> Timeline {
         Until(Told(T1, Word::Forgotten)),
         SubmitAgain(T1),
         Until(Told(T1, Word::Forgotten)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("t07a_asked_when_it_is_trimmed", [unheard(), trimmed(), asks].concat()).keeping(1)
 }
@@ -64,7 +65,8 @@ fn t07b() -> Timeline {
 
 /// The same about one that was trimmed.
 fn t07b_trimmed() -> Timeline {
-    let acts = [unheard(), trimmed(), vec![Look(T1), Until(Told(T1, Word::NotFound)), Now(counts(P0, 0, 1))]].concat();
+    let acts =
+        [unheard(), trimmed(), vec![Look(T1), Until(Told(T1, Word::NotFound)), Finally(counts(P0, 0, 1))]].concat();
     Timeline::sound("t07b_a_question_without_a_ticket_when_it_is_trimmed", acts).keeping(1)
 }
 
@@ -83,7 +85,7 @@ fn t07c() -> Timeline {
         Deliver(Kind::Submit.of(T1, CLIENT)),
         Until(Came(Kind::Submit.of(T1, CLIENT), 2)),
         Until(Came(Kind::Told.of(T1, CLIENT), 2)),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ];
     Timeline::sound("t07c_a_stale_ticket", acts)
 }
@@ -97,7 +99,7 @@ fn t07c_committed() -> Timeline {
         Now(Epoch(C, 2)),
         SubmitAgain(T1),
         Until(Told(T1, Word::Committed)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("t07c_a_stale_ticket_of_what_is_committed", [unheard(), acts].concat())
 }
@@ -112,7 +114,7 @@ fn t07d() -> Timeline {
         Until(Told(T1, Word::Forgotten)),
         Ask(T1),
         Until(Told(T1, Word::Forgotten)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
         Swap,
         Ask(T1),
         Until(Told(T1, Word::Committed)),
@@ -138,7 +140,7 @@ fn late(word: Word) -> Vec<Act> {
         Until(Came(Kind::Told.of(T1, CLIENT), 2)),
         Now(Told(T1, word)),
         Wait(100 * MS),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ]
 }
 

@@ -3,8 +3,8 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Ask, Break, Copy, Crash, Deliver, Forget, Hold, HoldAll, LosePower, Now, Stall, Start, Submit, SubmitAgain, Unstall,
-    Until, Wait,
+    Ask, Break, Copy, Crash, Deliver, Finally, Forget, Hold, HoldAll, LosePower, Now, Stall, Start, Submit,
+    SubmitAgain, Unstall, Until, Wait,
 };
 use super::script::Fact::{Branch, Came, Covered, Epoch, GreetedBy, Queued, Told, Waits};
 use super::script::{Act, C, CLIENT, Kind, P0, P1, P2, T1, T2, Word, Work, change, counts, not};
@@ -27,7 +27,7 @@ fn copied_and_covered() -> Vec<Act> {
         Until(Told(T1, Word::Committed)),
         Until(Covered(P0, T1)),
         Now(Waits(Kind::Prepare.of(T1, P0))),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ]
 }
 
@@ -37,8 +37,8 @@ fn late_prepare() -> Vec<Act> {
         Deliver(Kind::Prepare.of(T1, P0)),
         Until(Came(Kind::Prepare.of(T1, P0), 2)),
         Wait(1_500 * MS),
-        Now(not(Came(Kind::Inquiry.of(T1, P0), 1))),
-        Now(counts(P0, 0, 1)),
+        Finally(not(Came(Kind::Inquiry.of(T1, P0), 1))),
+        Finally(counts(P0, 0, 1)),
     ]
 }
 
@@ -158,7 +158,7 @@ fn t12b_work() -> Timeline {
         Until(Came(Kind::Welcome.with(P0), 2)),
         SubmitAgain(T1),
         Until(Told(T1, Word::Committed)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("t12b_hello_while_older_work_is_queued", acts)
 }
@@ -179,7 +179,7 @@ fn t14() -> Timeline {
         Forget(Kind::Inquiry.of(T1, P0)),
         Until(not(Branch(P0, T1, "in-doubt"))),
         Until(Came(Kind::InquiryAnswer.of(T1, P0), 1)),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ];
     Timeline::sound("t14_a_mark_over_a_branch_in_doubt", acts)
 }

@@ -2,7 +2,7 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Ask, Begin, CommitOpen, Crash, Deliver, Execute, Hold, Now, RollBack, Start, Submit, Until,
+    Ask, Begin, CommitOpen, Crash, Deliver, Execute, Finally, Hold, Now, RollBack, Start, Submit, Until,
 };
 use super::script::Fact::{Answered, Came, GreetedBy, Told};
 use super::script::{C, CLIENT, Kind, P0, P1, Reply, T1, T2, T3, Word, Work, change, counts, look, not};
@@ -36,7 +36,7 @@ fn behind(work: Work) -> Vec<super::script::Act> {
         Until(Came(Kind::Told.of(T2, CLIENT), 1)),
         Deliver(Kind::Prepare.of(T1, P1)),
         Until(Told(T1, Word::Committed)),
-        Now(Told(T2, Word::Aborted)),
+        Finally(Told(T2, Word::Aborted)),
     ]
 }
 
@@ -53,8 +53,8 @@ fn t01c() -> Timeline {
         Until(Told(T2, Word::Committed)),
         Deliver(Kind::Prepare.of(T1, P1)),
         Until(Came(Kind::Told.of(T1, CLIENT), 1)),
-        Now(Told(T1, Word::Aborted)),
-        Now(counts(P1, 1, 0)),
+        Finally(Told(T1, Word::Aborted)),
+        Finally(counts(P1, 1, 0)),
     ];
     Timeline::sound("t01c_reader_restarts_behind_a_slow_prepare", acts)
 }
@@ -72,7 +72,7 @@ fn t13() -> Timeline {
         Until(Came(Kind::Told.of(T2, CLIENT), 1)),
         Deliver(Kind::Prepare.of(T1, P1)),
         Until(Told(T1, Word::Committed)),
-        Now(Told(T2, Word::Aborted)),
+        Finally(Told(T2, Word::Aborted)),
     ];
     Timeline::sound("t13_shared_locks_of_a_branch_in_doubt", acts)
 }

@@ -2,17 +2,15 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Break, Copy, Crash, Deliver, Hold, LosePower, Now, Stall, Start, Submit, SubmitAgain, Unstall, Until, Wait,
+    Break, Copy, Crash, Deliver, Finally, Hold, LosePower, Now, Stall, Start, Submit, SubmitAgain, Unstall, Until, Wait,
 };
 use super::script::Fact::{Branch, Came, Covered, GreetedBy, Told, Waits};
-use super::script::{
-    Act, C, CLIENT, Kind, P0, P1, P2, T1, T2, T3, Word, Work, change, change_if, counts, look, not,
-};
+use super::script::{Act, C, CLIENT, Kind, P0, P1, P2, T1, T2, T3, Word, Work, change, change_if, counts, look, not};
 use crate::disk::Loss;
 use crate::plan::MS;
 
 pub(super) fn all() -> Vec<Timeline> {
-    vec![t04a(), t04b(), t04b_restarted(), t04c(), t04d(), t04e_queued(), t04e_waiting(), t04f()]
+    vec![t04a(), t04b(), t04b_restarted(), t04c(), t04d(), t04e_queued(), t04e_waiting(), t04f(), t04f_writer()]
 }
 
 fn alone() -> Work {
@@ -31,7 +29,7 @@ fn t04a() -> Timeline {
         Deliver(Kind::OnePhase.of(T1, P0)),
         Until(Came(Kind::OnePhase.of(T1, P0), 1)),
         Wait(100 * MS),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
     ];
     Timeline::sound("t04a_one_phase_asked_before_it_arrives", acts)
 }
@@ -59,7 +57,7 @@ fn t04b() -> Timeline {
         Until(Came(Kind::OnePhase.of(T1, P0), 2)),
         Wait(50 * MS),
         Now(not(Covered(P0, T1))),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
         Deliver(Kind::Prepare.of(T3, P1)),
     ];
     Timeline::sound("t04b_one_phase_late_copy", [refused_then_possible(), late].concat())
@@ -74,7 +72,7 @@ fn t04b_restarted() -> Timeline {
         Deliver(Kind::OnePhase.of(T1, P0)),
         Until(Came(Kind::OnePhase.of(T1, P0), 2)),
         Wait(50 * MS),
-        Now(counts(P0, 0, 0)),
+        Finally(counts(P0, 0, 0)),
         Deliver(Kind::Prepare.of(T3, P1)),
     ];
     Timeline::sound("t04b_one_phase_late_copy_after_a_restart", [refused_then_possible(), late].concat())
@@ -98,7 +96,7 @@ fn t04c() -> Timeline {
         SubmitAgain(T1),
         Until(Came(Kind::Told.of(T1, CLIENT), 2)),
         Now(Told(T1, Word::Committed)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("t04c_one_phase_whose_record_is_lost", acts)
 }
@@ -127,7 +125,7 @@ fn t04d() -> Timeline {
         Until(GreetedBy(P0)),
         SubmitAgain(T1),
         Until(Told(T1, Word::Committed)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("t04d_one_phase_at_a_participant_that_is_away", acts)
 }
@@ -145,7 +143,7 @@ fn t04e_queued() -> Timeline {
         Now(not(Came(Kind::OnePhaseEnded.of(T1, P0), 1))),
         Unstall(P0),
         Until(Told(T1, Word::Committed)),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
     ];
     Timeline::sound("t04e_one_phase_asked_while_queued", acts)
 }
@@ -189,4 +187,22 @@ fn t04f() -> Timeline {
         Until(Told(T3, Word::Committed)),
     ];
     Timeline::sound("t04f_one_phase_seen_before_it_is_on_disk", acts)
+}
+
+/// Nor may another writer build on what was there before: one of the two would be lost.
+fn t04f_writer() -> Timeline {
+    let acts = vec![
+        Stall(P0),
+        Submit(T1, alone()),
+        Until(Branch(P0, T1, "working")),
+        Submit(T2, alone()),
+        Until(Came(Kind::OnePhase.of(T2, P0), 1)),
+        Now(Branch(P0, T1, "working")),
+        Wait(50 * MS),
+        Unstall(P0),
+        Until(Told(T1, Word::Committed)),
+        Until(Came(Kind::Told.of(T2, CLIENT), 1)),
+        Finally(Told(T2, Word::Aborted)),
+    ];
+    Timeline::sound("t04f_one_phase_written_over_before_it_is_on_disk", acts)
 }

@@ -2,8 +2,8 @@
 
 use super::Timeline;
 use super::script::Act::{
-    Break, Crash, Cut, Deliver, DeliverTo, Forget, Hold, HoldAll, Join, Now, Stall, Start, Submit, Unstall, Until, Wait,
-    Wipe,
+    Break, Crash, Cut, Deliver, DeliverTo, Finally, Forget, Hold, HoldAll, Join, Now, Stall, Start, Submit, Unstall,
+    Until, Wait, Wipe,
 };
 use super::script::Fact::{Branch, Came, Refused, Told, Waits};
 use super::script::{Act, C, CLIENT, Kind, P0, P1, P2, T1, Word, Work, change, counts, look};
@@ -71,7 +71,7 @@ fn t02c() -> Timeline {
         Now(Branch(P0, T1, "in-doubt")),
         Start(C),
         Until(Branch(P0, T1, "committed")),
-        Now(counts(P0, 0, 1)),
+        Finally(counts(P0, 0, 1)),
         Until(Refused(P1, "has another store than the one registered")),
     ];
     Timeline::found_out("t02c_asked_of_a_wiped_store", [in_doubt_at_p0(both()), asks].concat())
@@ -113,7 +113,7 @@ fn t02d_restarted() -> Timeline {
         Until(Told(T1, Word::Aborted)),
         Join,
         Wait(1_500 * MS),
-        Now(counts(P1, 0, 0)),
+        Finally(counts(P1, 0, 0)),
     ];
     Timeline::sound("t02d_a_promise_that_a_restart_forgot", [promised(), late].concat())
 }

@@ -183,6 +183,8 @@ pub enum Act {
     Until(Fact),
     /// It is so now.
     Now(Fact),
+    /// It is so in the end, when all has healed and every promise was looked at.
+    Finally(Fact),
     /// Nothing is done for so many virtual microseconds.
     Wait(u64),
 }

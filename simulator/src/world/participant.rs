@@ -482,10 +482,11 @@ impl World {
         let node = &self.participants[n];
         let (true, Some(from)) = (node.start == start, node.identity()) else { return };
         // It registers on every new connection, and then every two seconds.
-        if !self.coordinator.is_ready() {
+        let Some(coordinator) = self.coordinator.machine.as_ref().filter(|machine| machine.is_ready()) else {
             return self.at(20 * MS, Event::RegisterDue(n, start));
-        }
-        let seen = node.machine.as_ref().and_then(|machine| machine.seen(LOG));
+        };
+        let (log, ..) = coordinator.standing();
+        let seen = node.machine.as_ref().and_then(|machine| machine.seen(log));
         let register = Register { from, address: format!("host:{n}"), seen };
         self.send(Host::Participant(n), Host::Coordinator, Body::Register(start, register));
         self.at(2_000 * MS, Event::RegisterDue(n, start));

@@ -89,7 +89,7 @@ impl World {
             Act::Swap => self.swap(),
 
             // They are looked at where the script is played.
-            Act::Until(_) | Act::Now(_) | Act::Wait(_) => {}
+            Act::Until(_) | Act::Now(_) | Act::Finally(_) | Act::Wait(_) => {}
         }
     }
 

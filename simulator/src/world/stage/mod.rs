@@ -146,6 +146,19 @@ impl World {
         }
     }
 
+    /// The end is as the script says.
+    pub(super) fn check_script(&mut self) -> Result<(), Violation> {
+        let acts = self.stage.as_ref().map(|stage| stage.acts.clone()).unwrap_or_default();
+        for (at, act) in acts.iter().enumerate() {
+            if let Act::Finally(fact) = act
+                && !self.holds(fact)
+            {
+                self.judge("timeline", Err(format!("act {at}: in the end it is not so that {fact:?}")));
+            }
+        }
+        self.violation.take().map_or(Ok(()), Err)
+    }
+
     /// All has been played: what was held up or stood still goes on, and whoever stood aside is gone.
     pub(super) fn clear_stage(&mut self) {
         if let Some(stage) = &mut self.stage {
@@ -194,11 +207,8 @@ impl World {
         if let Some(txn) = stage.txns.get(&id) {
             return Some(*txn);
         }
-        let page = self.coordinator.machine.as_ref()?.page(&AskPage {
-            after: None,
-            within: Some((id, id)),
-            ended: true,
-        });
+        let page =
+            self.coordinator.machine.as_ref()?.page(&AskPage { after: None, within: Some((id, id)), ended: true });
         let key = page.lines.first().and_then(|line| line.key)?;
         let stage = self.stage.as_mut()?;
         let txn = stage.txn_under(key)?;

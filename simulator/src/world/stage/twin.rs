@@ -100,8 +100,7 @@ impl World {
         let Some(aside) = self.stage.as_mut().and_then(|stage| stage.aside.as_mut()) else { return false };
         let is_its_own = aside.links.get(n).is_some_and(|(own, ..)| *own == Some(connection));
         if is_its_own {
-            let message =
-                Event::Message { from: Host::Participant(n), to: Host::Coordinator, body: Box::new(event()) };
+            let message = Event::Message { from: Host::Participant(n), to: Host::Coordinator, body: Box::new(event()) };
             aside.events.push((0, message));
         }
         is_its_own
