@@ -64,6 +64,8 @@ struct Inner {
     foresee: Vec<Loss>,
     /// The plan's trouble has come and is not dealt with.
     struck: Option<Trouble>,
+    /// How often it has.
+    strikes: u64,
     off: bool,
     /// The next sync does nothing and says that it did.
     lies: bool,
@@ -131,6 +133,12 @@ impl Disk {
         self.lock().plan.clear();
     }
 
+    /// How often something has happened.
+    #[must_use]
+    pub fn strikes(&self) -> u64 {
+        self.lock().strikes
+    }
+
     /// What has happened since the last [`Self::power_on`], if it has.
     #[must_use]
     pub fn struck(&self) -> Option<Trouble> {
@@ -187,6 +195,7 @@ impl Inner {
         let Some(at) = self.plan.iter().position(|(at, _)| *at == self.operations) else { return Ok(()) };
         let (_, trouble) = self.plan.swap_remove(at);
         self.struck = Some(trouble);
+        self.strikes += 1;
         match trouble {
             Trouble::Kill => {
                 self.off = true;

@@ -69,6 +69,7 @@ impl World {
         let Some(wanted) = self.ledger.get(key) else { return };
         let (request, hash) = (wanted.request.clone(), content_hash(&wanted.request));
         if self.coordinator.is_ready() {
+            self.note_ticket(Step::Lib2, request.ticket);
             let reply = self.coordinator.expect(Asker::Client(key, true));
             self.coordinate(c::Input::TransactionSubmitted { reply, request, hash });
         }
@@ -88,6 +89,7 @@ impl World {
     pub(super) fn on_ask(&mut self, key: Key) {
         let Some(question) = self.ledger.question(key) else { return };
         if self.coordinator.is_ready() {
+            question.ticket.into_iter().for_each(|ticket| self.note_ticket(Step::Lib3, ticket));
             let reply = self.coordinator.expect(Asker::Client(key, false));
             self.coordinate(c::Input::OutcomeAsked { reply, question });
         }

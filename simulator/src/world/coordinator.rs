@@ -93,6 +93,8 @@ pub(super) struct CoordinatorNode {
     /// Dies at its first effect of this step: after it, or before.
     pub(super) dies_at: Option<(Step, bool, u64)>,
     pub(super) effects: u64,
+    /// How far what it tells of the time is off.
+    pub(super) skew_ms: i64,
 }
 
 impl CoordinatorNode {
@@ -121,6 +123,7 @@ impl CoordinatorNode {
             room_back: None,
             dies_at: None,
             effects: 0,
+            skew_ms: 0,
         }
     }
 
@@ -132,6 +135,15 @@ impl CoordinatorNode {
         self.replies += 1;
         self.askers.insert(c::ReplyTo(self.replies), asker);
         c::ReplyTo(self.replies)
+    }
+
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.askers.values().any(|asker| !matches!(asker, Asker::Nobody))
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn cancel(&mut self) {
+        self.askers.clear();
     }
 
     /// Its log is closed in order.
@@ -195,12 +207,12 @@ impl World {
     /// One step of the coordinator.
     pub(super) fn coordinate(&mut self, input: c::Input) {
         let ready = self.coordinator.is_ready();
-        let now = self.now;
+        let now = (self.now / MS).saturating_add_signed(self.coordinator.skew_ms);
         let Some(machine) = &mut self.coordinator.machine else { return };
         if !ready && !matches!(input, c::Input::RecordsForced { .. }) {
             return;
         }
-        machine.set_now(now / MS);
+        machine.set_now(now);
         let effects = machine.step(input);
         self.carry_out(effects);
     }
@@ -211,6 +223,7 @@ impl World {
             if let Some((left, down)) = self.coordinator.dies_in {
                 if left == 0 {
                     self.hit(steps::of_coordinator(&effect), Kind::Kill);
+                    self.summary.injected += 1;
                     self.say(|| format!("the coordinator dies before {effect:?}"));
                     return self.crash(Host::Coordinator, None, down);
                 }
@@ -218,15 +231,20 @@ impl World {
             }
             self.coordinator.effects += 1;
             let step = steps::of_coordinator(&effect);
+            if self.comes_to(Host::Coordinator, step) {
+                return;
+            }
             let dies = self.coordinator.dies_at.filter(|(at, ..)| *at == step);
             match dies {
                 Some((_, false, down)) => {
                     self.hit(step, Kind::Kill);
+                    self.summary.injected += 1;
                     return self.crash(Host::Coordinator, None, down);
                 }
                 Some((_, true, down)) => {
                     self.obey_coordinator(effect);
                     self.hit(step, Kind::Kill);
+                    self.summary.injected += 1;
                     return self.crash(Host::Coordinator, None, down);
                 }
                 None => self.obey_coordinator(effect),
@@ -281,6 +299,11 @@ impl World {
             }
             c::Effect::Append { number, record, erase, force } => {
                 self.oracles.durability.coordinator_hands(&record);
+                match &record {
+                    c::Record::Commit(_) => self.note_decision(),
+                    c::Record::End { txn, .. } => self.note_end(txn.epoch()),
+                    _ => {}
+                }
                 self.coordinator.queued.push(Entry { number, record, erase });
                 self.coordinator.forced |= force;
                 self.arm_log();
@@ -329,14 +352,15 @@ impl World {
         }
         node.writing = true;
         let (start, forced, slow) = (node.start, node.forced, node.slow_until > self.now);
-        let after = self.disk_delay(Host::Coordinator, forced, slow, Step::Co5);
+        let steps = steps::of_entries(&node.queued);
+        let after = self.disk_delay(Host::Coordinator, forced, slow, &steps);
         self.at(after, Event::Write(Host::Coordinator, start));
     }
 
     /// How long until the disk takes up a batch.
-    pub(super) fn disk_delay(&mut self, host: Host, forced: bool, slow: bool, step: Step) -> u64 {
+    pub(super) fn disk_delay(&mut self, host: Host, forced: bool, slow: bool, steps: &[Step]) -> u64 {
         if slow {
-            self.hit(step, Kind::Slow);
+            self.hit_all(steps, Kind::Slow);
             self.say(|| format!("the disk of {host:?} is slow"));
             return self.dice.between(100, 400) * MS;
         }
@@ -350,7 +374,12 @@ impl World {
         }
         let batch = std::mem::take(&mut node.queued);
         node.forced = false;
-        let Some(log) = &mut node.log else { return };
+        let steps = steps::of_entries(&batch);
+        self.comes_to_write(Host::Coordinator, &steps);
+        if steps.iter().any(|step| self.comes_to(Host::Coordinator, *step)) {
+            return;
+        }
+        let Some(log) = &mut self.coordinator.log else { return };
         match log.write(&batch) {
             Ok(()) => {
                 let upto = batch.last().map(|entry| entry.number).unwrap_or_default();
@@ -360,9 +389,7 @@ impl World {
                 self.at(after, Event::Forced(start, upto));
             }
             Err(error) => {
-                let step = batch.iter().map(|entry| steps::of_record(&entry.record)).max().unwrap_or(Step::Co5);
-                self.disk_struck(Host::Coordinator, step);
-                self.storage_failed(Host::Coordinator, &error);
+                self.write_failed(Host::Coordinator, &steps, &error);
             }
         }
     }
@@ -390,6 +417,7 @@ impl World {
             return;
         }
         if self.participants[n].connection == Some(connection) {
+            self.note_answer(&message);
             let name: Name = self.participants[n].name();
             self.coordinate(c::Input::AnswerReceived { name, message });
         }
@@ -397,6 +425,7 @@ impl World {
 
     pub(super) fn on_inquiry(&mut self, n: usize, start: u64, inquiry: Inquiry) {
         if self.coordinator.is_ready() {
+            self.note_inquiry(&inquiry);
             let reply = self.coordinator.expect(Asker::InDoubt(n, start, inquiry.xid));
             self.coordinate(c::Input::DecisionInquired { reply, inquiry });
         }
@@ -404,6 +433,7 @@ impl World {
 
     pub(super) fn on_enlist(&mut self, n: usize, start: u64, enlist: Enlist) {
         if self.coordinator.is_ready() {
+            self.note_enlist(n, &enlist);
             let reply = self.coordinator.expect(Asker::Enlisting(n, start, enlist.xid));
             self.coordinate(c::Input::BranchEnlisted { reply, enlist });
         }

@@ -34,6 +34,7 @@ impl World {
         let Some(wanted) = self.ledger.get(key) else { return };
         let (ticket, age) = (wanted.request.ticket, wanted.request.age);
         if self.coordinator.is_ready() {
+            self.note_ticket(Step::Lib1, ticket);
             let begin = Begin { key, ticket, age, clock: Age(0), total: Micros(20_000_000) };
             let reply = self.coordinator.expect(Asker::Beginner(key));
             self.coordinate(c::Input::BeginRequested { reply, begin });

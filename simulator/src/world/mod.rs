@@ -9,18 +9,21 @@ mod coordinator;
 mod ending;
 mod faults;
 mod happening;
+mod hostile;
+mod identities;
 mod interactive;
 mod looks;
 mod network;
 mod participant;
 mod stage;
 mod steps;
+mod strikes;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use handfast_common::ids::{Key, LogId, Name, RecordNumber, Xid};
+use handfast_common::ids::{Incarnation, Key, LogId, Name, RecordNumber, Xid};
 use handfast_common::messages::{
     Begun, Commit, Enlist, Enlisted, Execute, Executed, FromParticipant, Inquiry, InquiryAnswer, OperationId,
     PeerInquiry, PeerTold, Register, Stamp, ToParticipant, Told,
@@ -33,9 +36,9 @@ use uuid::Uuid;
 use crate::clients::Ledger;
 use crate::dice::Dice;
 use crate::disk::{Content, Loss};
-use crate::matrix::Cells;
+use crate::matrix::{Cells, Step};
 use crate::oracles::{Oracles, Violation};
-use crate::plan::{Host, MS, Planned};
+use crate::plan::{Host, MS, Planned, Strike};
 use crate::timelines::script::Act;
 use crate::workload::Workload;
 use coordinator::CoordinatorNode;
@@ -104,6 +107,12 @@ pub struct Summary {
     pub nested: u64,
     /// Faults that were injected, messages lost and doubled included.
     pub faults: u64,
+    /// Entries of the plan, and how many of them came to something: a disk may fail at an operation that never comes.
+    pub planned: u64,
+    /// See there.
+    pub injected: u64,
+    /// Steps at which somebody or something was to be struck, and to which nobody came before all healed.
+    pub idle: Vec<Step>,
     /// Branches that were in doubt when something happened to them, at the least.
     pub in_doubt: u64,
     /// Inquiries that were answered with a decision.
@@ -204,6 +213,10 @@ pub struct World {
     copies: BTreeMap<Host, Content>,
     /// Whether one of them has taken the place of its original.
     restored: bool,
+    /// Faults that wait for somebody to come to a step.
+    strikes: Vec<(Host, Step, Strike)>,
+    /// In which start participants were greeted last.
+    greeted: BTreeMap<Name, Incarnation>,
     /// A script that is played, act by act.
     stage: Option<Box<Stage>>,
     ends_there: bool,
@@ -234,6 +247,8 @@ impl World {
             oracles: Oracles::default(),
             copies: BTreeMap::new(),
             restored: false,
+            strikes: Vec::new(),
+            greeted: BTreeMap::new(),
             stage: None,
             ends_there: false,
             guard: c::Guard::Reachable,
@@ -340,6 +355,8 @@ impl World {
         for disk in &disks {
             disk.digest().hash(&mut self.trace);
         }
+        self.summary.planned = self.options.plan.len() as u64;
+        self.summary.injected += disks.iter().map(crate::disk::Disk::strikes).sum::<u64>();
         self.summary.operations = disks.iter().map(crate::disk::Disk::operations).collect();
         self.summary.foreseen = disks.iter().flat_map(crate::disk::Disk::foreseen).collect();
         let effects = self.participants.iter().map(|node| node.effects);

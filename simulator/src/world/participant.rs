@@ -40,6 +40,8 @@ pub(super) enum Waiter {
     Peer(usize, u64, Xid),
     /// A client.
     Client(Key, OperationId),
+    /// Somebody who is none of us.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,15 @@ impl ParticipantNode {
         self.replies += 1;
         self.answers.insert(p::ReplyTo(self.replies), waiter);
         p::ReplyTo(self.replies)
+    }
+
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Nobody waits for an answer any more. Who did.
+    pub(super) fn cancel(&mut self) -> Vec<Waiter> {
+        std::mem::take(&mut self.answers).into_values().collect()
     }
 
     pub(super) fn identity(&self) -> Option<Identity> {
@@ -220,6 +231,7 @@ impl World {
             if let Some((left, down)) = self.participants[n].dies_in {
                 if left == 0 {
                     self.hit(steps::of_participant(&effect), Kind::Kill);
+                    self.summary.injected += 1;
                     self.say(|| format!("p{n} dies before {effect:?}"));
                     return self.crash(Host::Participant(n), None, down);
                 }
@@ -227,11 +239,15 @@ impl World {
             }
             self.participants[n].effects += 1;
             let step = steps::of_participant(&effect);
+            if self.comes_to(Host::Participant(n), step) {
+                return;
+            }
             let dies = self.participants[n].dies_at.filter(|(at, ..)| *at == step);
             if let Some((_, after, down)) = dies {
                 let done = if after { self.obey_one(n, effect) } else { Ok(()) };
                 drop(done);
                 self.hit(step, Kind::Kill);
+                self.summary.injected += 1;
                 return self.crash(Host::Participant(n), None, down);
             }
             if let Err(error) = self.obey_one(n, effect) {
@@ -392,8 +408,8 @@ impl World {
             return;
         }
         node.writing = true;
-        let (start, slow, step) = (node.start, node.slow_until > self.now, steps::of_batch(store));
-        let after = self.disk_delay(Host::Participant(n), forced, slow, step);
+        let (start, slow, steps) = (node.start, node.slow_until > self.now, steps::of_batch(store));
+        let after = self.disk_delay(Host::Participant(n), forced, slow, &steps);
         self.at(after, Event::Write(Host::Participant(n), start));
     }
 
@@ -402,18 +418,20 @@ impl World {
         if node.start != start {
             return;
         }
-        let Some(store) = &mut node.store else { return };
-        let step = steps::of_batch(store);
+        let Some(store) = &node.store else { return };
+        let steps = steps::of_batch(store);
+        self.comes_to_write(Host::Participant(n), &steps);
+        if steps.iter().any(|step| self.comes_to(Host::Participant(n), *step)) {
+            return;
+        }
+        let Some(store) = &mut self.participants[n].store else { return };
         match store.write_batch() {
             Ok(written) => {
-                node.written = written;
+                self.participants[n].written = written;
                 let after = self.dice.between(100, 2 * MS);
                 self.at(after, Event::BatchDone(n, start));
             }
-            Err(error) => {
-                self.disk_struck(Host::Participant(n), step);
-                self.storage_failed(Host::Participant(n), &error);
-            }
+            Err(error) => self.write_failed(Host::Participant(n), &steps, &error),
         }
     }
 
@@ -440,10 +458,12 @@ impl World {
     pub(super) fn on_order(&mut self, n: usize, connection: u64, message: ToParticipant) {
         let node = &mut self.participants[n];
         let reply = node.expect(Waiter::Coordinator(connection));
-        let Some(machine) = &mut node.machine else { return };
+        let Some(machine) = &node.machine else { return };
         let (epoch, seen) = (message.from.epoch, machine.seen(LOG));
         let replaced = seen.is_some_and(|seen| epoch < seen.epoch) || self.oracles.fencing.is_stale(n, epoch);
         let stale = replaced.then(|| steps::of_order(&message.order));
+        self.note_order(n, &message, replaced);
+        let Some(machine) = &mut self.participants[n].machine else { return };
         let effects = machine.step(p::Input::OrderReceived { reply, message });
         let verdict = Fencing::obeyed(n, replaced, &effects);
         self.judge("fencing", verdict);
@@ -455,11 +475,13 @@ impl World {
 
     pub(super) fn on_inquiry_answered(&mut self, n: usize, start: u64, xid: Xid, answer: InquiryAnswer) {
         self.summary.inquiries += u64::from(matches!(answer, InquiryAnswer::Decided(_)));
+        self.note_inquiry_answer(xid, &answer);
         self.participate_if(n, start, p::Input::InquiryAnswered { xid, answer });
     }
 
     pub(super) fn on_peer_inquiry(&mut self, n: usize, asker: usize, start: u64, inquiry: PeerInquiry) {
         if self.participants[n].is_up() {
+            self.note_peer_inquiry(n, &inquiry);
             let reply = self.participants[n].expect(Waiter::Peer(asker, start, inquiry.xid));
             self.participate(n, p::Input::PeerInquired { reply, inquiry });
         }
@@ -473,6 +495,7 @@ impl World {
 
     pub(super) fn on_execute(&mut self, n: usize, key: Key, execute: Execute) {
         if self.participants[n].is_up() {
+            self.note_operation(n, execute.xid);
             let reply = self.participants[n].expect(Waiter::Client(key, execute.operation));
             self.participate(n, p::Input::OperationReceived { reply, execute });
         }

@@ -84,6 +84,11 @@ impl Stage {
         }
     }
 
+    /// Whether a second coordinator was started.
+    pub(super) fn has_twins(&self) -> bool {
+        self.twins > 0
+    }
+
     fn is_over(&self) -> bool {
         self.at == self.acts.len()
     }

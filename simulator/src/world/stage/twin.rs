@@ -33,7 +33,7 @@ impl World {
         let disk = Disk::with(self.coordinator.disk.content());
         let node = CoordinatorNode::over(disk, self.coordinator.name);
         self.step_aside_for(node);
-        self.oracles.durability.put_back();
+        self.forget_promises(Host::Coordinator);
         self.at(0, Event::Start(Host::Coordinator));
     }
 
