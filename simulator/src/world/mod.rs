@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use handfast_common::ids::{Incarnation, Key, LogId, Name, RecordNumber, Xid};
+use handfast_common::limits::RETRY_CAP;
 use handfast_common::messages::{
     Begun, Commit, Enlist, Enlisted, Execute, Executed, FromParticipant, Inquiry, InquiryAnswer, OperationId,
     PeerInquiry, PeerTold, Register, Stamp, ToParticipant, Told,
@@ -129,8 +130,8 @@ pub struct Summary {
     pub sent: u64,
     /// Effects carried out, the coordinator's first.
     pub effects: Vec<u64>,
-    /// Digests of what the losses to be foreseen would have left, where power was lost.
-    pub foreseen: Vec<u64>,
+    /// Of each loss to be foreseen, the first one that would have left the same, where power was lost.
+    pub foreseen: Vec<usize>,
     /// Operations of that disk when its process had recovered.
     pub recovered: Option<u64>,
     /// What was hit of the matrix.
@@ -341,6 +342,8 @@ impl World {
         }
         self.heal();
         let healed = self.now;
+        self.until(healed + DOUBTS_END)?;
+        self.check_doubts_ended()?;
         self.until(healed + L1)?;
         self.check_no_doubt()?;
         self.until(healed + QUIET)?;
@@ -445,8 +448,10 @@ impl World {
 
 /// More than any run has that comes to its end.
 const MOST_EVENTS: u64 = 400_000;
-/// How long a branch may be in doubt after the last fault (L1).
+/// How long a branch may be in doubt after the last fault (L1). Messages that were late before come meanwhile.
 const L1: u64 = 5_000 * MS;
+/// How long one may be that was in doubt when the last fault ended: it asks again after the cap at the latest.
+const DOUBTS_END: u64 = 2 * RETRY_CAP.as_micros() as u64;
 /// How long after the last fault all must be quiet.
 const QUIET: u64 = 12_000 * MS;
 

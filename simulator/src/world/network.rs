@@ -162,7 +162,8 @@ impl World {
         let way = |from, to| Network::rule(&self.network.cuts, from, to, self.now).is_none();
         let paused = self.participants[n].paused_until > self.now;
         if !way(here, there) || !way(there, here) {
-            self.hit(Step::Co10, Kind::Partition);
+            // Seen again at every try: it is one fault.
+            self.summary.cells.hit(Step::Co10, Kind::Partition);
             return self.dial(n, 50 * MS);
         }
         if !self.participants[n].is_up() || paused {
