@@ -2,7 +2,7 @@
 //! over the pure machines; and histories of transactions with the check that they are serializable.
 
 pub mod figures;
-pub mod history;
+pub use handfast_simulator::history;
 pub mod processes;
 pub mod servers;
 pub mod world;

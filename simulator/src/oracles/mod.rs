@@ -10,6 +10,7 @@ mod conservation;
 mod durability;
 mod exactly_once;
 mod fencing;
+mod histories;
 mod liveness;
 mod no_dirty_effects;
 mod room;
@@ -84,6 +85,7 @@ impl End<'_> {
             ("no dirty effects", no_dirty_effects::aborted_is_not_there(self)),
             ("bank sum", bank_sum::nothing_is_lost(self)),
             ("serializability", serializability::has_an_order(self)),
+            ("serializability", histories::could_have_run_one_after_the_other(self)),
         ]
     }
 }

@@ -29,7 +29,9 @@ impl World {
         let names = self.names();
         let branches = self.options.workload.draw(&mut self.dice, &names, self.ledger.next_key());
         let key = self.ledger.enter(branches, ticket, before, self.now);
-        if self.dice.below(100) < self.options.interactive {
+        let only_reads = self.ledger.get(key).is_some_and(crate::clients::Wanted::only_reads);
+        let must = self.options.workload.writes_what_it_read() && !only_reads;
+        if self.dice.below(100) < self.options.interactive || must {
             return self.open(key);
         }
         self.send(Host::Clients, Host::Coordinator, Body::Submit(key));

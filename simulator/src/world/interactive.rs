@@ -10,6 +10,7 @@ use super::coordinator::Asker;
 use super::{Body, Event, World};
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS};
+use crate::workload::appended;
 
 /// How long a client waits for an answer before it sends again.
 const PATIENCE: u64 = 400 * MS;
@@ -88,6 +89,8 @@ impl World {
     fn execute(&mut self, key: Key, xid: Xid, caller: u64) {
         let Some(session) = self.ledger.session(key) else { return };
         let Some((name, operation)) = session.steps.get(session.done).cloned() else { return };
+        let reads = session.reads.get(&name).map(Vec::as_slice).unwrap_or_default();
+        let operation = appended(&operation, reads).unwrap_or(operation);
         let number = session.done as u64 + 1;
         self.send_operation(key, xid, (name, vec![operation]), (caller, number));
     }
