@@ -35,7 +35,7 @@ fn t03_coordinator() -> Timeline {
         Now(Branch(P1, T1, "in-doubt")),
         Rewind(C, "before"),
         Start(C),
-        Until(Stopped(C, "")),
+        Until(Stopped(C, "was reported, but the store ends at")),
         Now(Branch(P1, T1, "in-doubt")),
     ];
     Timeline::found_out("t03_the_last_decision_is_gone", acts)
@@ -50,7 +50,7 @@ fn t03_participant() -> Timeline {
         Until(Came(Kind::Acknowledged.of(T1, P0), 1)),
         Rewind(P0, "before"),
         Start(P0),
-        Until(Stopped(P0, "")),
+        Until(Stopped(P0, "was reported, but the store ends at")),
     ];
     Timeline::found_out("t03_the_last_branch_is_gone", acts)
 }
