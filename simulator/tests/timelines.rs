@@ -116,7 +116,7 @@ fn every_timeline_has_a_test_of_its_name() {
 }
 
 /// Orders of events differ from seed to seed; the moment must come in each of them.
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 20;
 
 fn play(name: &str) {
     let timeline = named(name).expect("a timeline of this name");

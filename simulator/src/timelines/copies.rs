@@ -295,7 +295,7 @@ fn t09e() -> Timeline {
         Now(Branch(P1, T1, "in-doubt")),
         Rewind(C, "before"),
         Start(C),
-        Until(Stopped(C, "")),
+        Until(Stopped(C, "was reported, but the store ends at")),
         Wait(3_000 * MS),
         Now(Branch(P0, T1, "in-doubt")),
         Now(Branch(P1, T1, "in-doubt")),

@@ -81,6 +81,7 @@ fn ambiguous_group() -> Timeline {
         Submit(T2, vec![(P0, change(1)), (P2, change(1))]),
         Until(Came(Kind::Vote.of(T2, P0), 1)),
         Until(Came(Kind::Vote.of(T2, P2), 1)),
+        // The sync that makes the batch the present one.
         Fail(C, 9, Loss::Everything),
         Unstall(C),
         Until(Epoch(C, 2)),
@@ -91,6 +92,8 @@ fn ambiguous_group() -> Timeline {
         Ask(T2),
         Until(Came(Kind::Told.of(T1, CLIENT), 1)),
         Until(Came(Kind::Told.of(T2, CLIENT), 1)),
+        Finally(Told(T1, Word::Committed)),
+        Finally(Told(T2, Word::Committed)),
     ];
     Timeline::sound("held_an_ambiguous_group_commit", [handed(), acts].concat())
 }
@@ -117,9 +120,11 @@ fn lost_abort(restarts: crate::plan::Host) -> Timeline {
 fn late_yes() -> Timeline {
     let acts = vec![
         Hold(Kind::Vote.of(T1, P0)),
+        Hold(Kind::Prepare.of(T1, P1)),
         Submit(T1, vec![(P0, change(0)), (P1, change_if(0, 7, 1))]),
+        Until(Waits(Kind::Vote.of(T1, P0))),
+        Deliver(Kind::Prepare.of(T1, P1)),
         Until(Told(T1, Word::Aborted)),
-        Now(Waits(Kind::Vote.of(T1, P0))),
         Deliver(Kind::Vote.of(T1, P0)),
         Until(Came(Kind::Vote.of(T1, P0), 1)),
         Until(not(Branch(P0, T1, "in-doubt"))),
@@ -240,7 +245,10 @@ fn late_commit() -> Timeline {
 fn abort_behind_prepare() -> Timeline {
     let acts = vec![
         Stall(P0),
+        Hold(Kind::Prepare.of(T1, P1)),
         Submit(T1, vec![(P0, change(0)), (P1, change_if(0, 7, 1))]),
+        Until(Branch(P0, T1, "working")),
+        Deliver(Kind::Prepare.of(T1, P1)),
         Until(Told(T1, Word::Aborted)),
         Until(Came(Kind::Abort.of(T1, P0), 1)),
         Now(Branch(P0, T1, "working")),

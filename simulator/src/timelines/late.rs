@@ -141,6 +141,8 @@ fn t12b_line() -> Timeline {
 /// The first epoch's one-phase commit waits for the disk when the second one says Hello: it is answered after that.
 fn t12b_work() -> Timeline {
     let acts = vec![
+        // By then it has written all that it has heard before.
+        Wait(2_500 * MS),
         Stall(P0),
         Submit(T1, vec![(P0, change(0))]),
         Until(Branch(P0, T1, "working")),
@@ -150,7 +152,7 @@ fn t12b_work() -> Timeline {
         Until(Came(Kind::Hello.with(P0), 2)),
         Wait(200 * MS),
         Now(not(Came(Kind::Welcome.with(P0), 2))),
-        // The work and what its order said of the mark: the new epoch is not forced beside it.
+        // The work, and the mark that came with it: the new epoch is not forced beside them.
         Now(Queued(P0, 2)),
         SubmitAgain(T1),
         Until(Told(T1, Word::Pending)),

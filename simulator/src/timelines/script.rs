@@ -225,7 +225,7 @@ pub enum Fact {
     /// The coordinator has hung up on a participant, with these words in the reason.
     Refused(Host, &'static str),
     /// It is not so.
-    Not(Box<Fact>),
+    Not(Box<Self>),
 }
 
 /// What a client is told.

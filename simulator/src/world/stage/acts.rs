@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use handfast_common::ids::{Name, Ticket};
+use handfast_common::ids::{Key, Name, Ticket};
 use handfast_common::messages::{AskOutcome, Commit, Count, ExecuteResult, Micros};
 use handfast_common::operation::Operation;
 use handfast_common::storage::Kind as Role;
@@ -28,14 +28,14 @@ impl World {
         match act {
             Act::Submit(txn, work) => {
                 self.enter(txn, work, false);
-                self.to_coordinator(txn, Body::Submit);
+                self.tell_coordinator(txn, Body::Submit);
             }
-            Act::SubmitAgain(txn) => self.to_coordinator(txn, Body::Submit),
-            Act::Ask(txn) => self.to_coordinator(txn, Body::Ask),
+            Act::SubmitAgain(txn) => self.tell_coordinator(txn, Body::Submit),
+            Act::Ask(txn) => self.tell_coordinator(txn, Body::Ask),
             Act::Look(txn) => self.look(txn),
             Act::Begin(txn, work) => {
                 self.enter(txn, work, true);
-                self.to_coordinator(txn, Body::Begin);
+                self.tell_coordinator(txn, Body::Begin);
             }
             Act::Execute(txn, number) => self.execute_on_stage(txn, number),
             Act::CommitOpen(txn, counts, shared) => self.commit_on_stage(txn, &counts, shared),
@@ -83,7 +83,14 @@ impl World {
                 }
             }
             Act::Fill(host) => self.no_room(host, FOR_EVER),
-            Act::Save(..) | Act::PutBack(..) | Act::Rewind(..) | Act::Wipe(_) => self.act_on_folder(act),
+            Act::Save(host, name) => {
+                if let Some(content) = self.disk(host).map(|disk| disk.content()) {
+                    self.on_stage(|stage| stage.saved.insert((host, name), content));
+                }
+            }
+            Act::PutBack(host, name) => self.put(host, name, true),
+            Act::Rewind(host, name) => self.put(host, name, false),
+            Act::Wipe(host) => self.wipe(host),
             Act::Twin => self.twin(),
             Act::Stranger => self.stranger(),
             Act::Swap => self.swap(),
@@ -93,30 +100,20 @@ impl World {
         }
     }
 
-    fn act_on_folder(&mut self, act: Act) {
-        match act {
-            Act::Save(host, name) => {
-                if let Some(content) = self.disk(host).map(|disk| disk.content()) {
-                    self.on_stage(|stage| stage.saved.insert((host, name), content));
-                }
+    /// A new store, as empty as on its first day, takes the place of a folder.
+    fn wipe(&mut self, host: Host) {
+        self.crash(host, None, FOR_EVER);
+        self.forget_promises(host);
+        match host {
+            Host::Coordinator => {
+                let name = self.coordinator.name;
+                self.coordinator.disk = new_store(Role::Coordinator, name, Uuid::from_u128(0xE0));
             }
-            Act::PutBack(host, name) => self.put(host, name, true),
-            Act::Rewind(host, name) => self.put(host, name, false),
-            Act::Wipe(host) => {
-                self.crash(host, None, FOR_EVER);
-                self.forget_promises(host);
-                match host {
-                    Host::Coordinator => {
-                        self.coordinator.disk = new_store(Role::Coordinator, "coordinator", Uuid::from_u128(0xE0));
-                    }
-                    Host::Participant(n) => {
-                        let identity = Uuid::from_u128(0xE50 + n as u128);
-                        self.participants[n].disk = new_store(Role::Participant, &format!("p{n}"), identity);
-                    }
-                    Host::Clients => {}
-                }
+            Host::Participant(n) => {
+                let identity = Uuid::from_u128(0xE50 + n as u128);
+                self.participants[n].disk = new_store(Role::Participant, &format!("p{n}"), identity);
             }
-            _ => {}
+            Host::Clients => {}
         }
     }
 
@@ -155,12 +152,12 @@ impl World {
         self.at(0, Event::Message { from, to: instead.unwrap_or(to), body: Box::new(body) });
     }
 
-    fn stage_key(&self, txn: Txn) -> Option<handfast_common::ids::Key> {
+    fn stage_key(&self, txn: Txn) -> Option<Key> {
         self.stage.as_ref()?.keys.get(&txn).copied()
     }
 
     /// A client's word about its transaction; what it is told from now on is news.
-    fn to_coordinator(&mut self, txn: Txn, body: impl FnOnce(handfast_common::ids::Key) -> Body) {
+    fn tell_coordinator(&mut self, txn: Txn, body: impl FnOnce(Key) -> Body) {
         let Some(key) = self.stage_key(txn) else { return };
         self.on_stage(|stage| stage.told.remove(&txn));
         self.send(Host::Clients, Host::Coordinator, body(key));
@@ -228,16 +225,11 @@ impl World {
         };
         let counts = counts.iter().filter_map(count).collect();
         let commit = Commit { xid, counts, shared, wait: Micros(5_000 * MS) };
-        self.to_coordinator(txn, |key| Body::Commit(key, commit));
+        self.tell_coordinator(txn, |key| Body::Commit(key, commit));
     }
 
     /// An operation of the script was answered. False if there is no script.
-    pub(in crate::world) fn answered_on_stage(
-        &mut self,
-        key: handfast_common::ids::Key,
-        number: u64,
-        result: &ExecuteResult,
-    ) -> bool {
+    pub(in crate::world) fn answered_on_stage(&mut self, key: Key, number: u64, result: &ExecuteResult) -> bool {
         let Some(stage) = &mut self.stage else { return false };
         let Some(txn) = stage.txn_under(key) else { return true };
         let number = usize::try_from(number).unwrap_or(usize::MAX);
