@@ -4,6 +4,7 @@
 //! every wait is an event in one queue, and everything that is drawn comes from one generator: the same options give the
 //! same world, event by event.
 
+mod arrivals;
 mod clients;
 mod coordinator;
 mod ending;
