@@ -42,14 +42,15 @@ pub struct Report {
 #[must_use]
 pub fn options(seed: u64, choice: &Choice) -> Options {
     let mut dice = Dice::apart(seed, 0x0071_0035);
-    let workload = choice.workload.unwrap_or_else(|| match dice.below(10) {
+    let workload = choice.workload.unwrap_or_else(|| match dice.below(11) {
         0..=2 => Workload::Bank,
         3..=4 => Workload::Counters,
         5 => Workload::HotKey,
         6 => Workload::FanOut,
         7 => Workload::Lists,
         8 => Workload::Registers,
-        _ => Workload::Sets,
+        9 => Workload::Sets,
+        _ => Workload::Mixed,
     });
     let mut nemeses = choice.nemeses.clone();
     while nemeses.len() < 2 && choice.nemeses.is_empty() {
@@ -65,9 +66,10 @@ pub fn options(seed: u64, choice: &Choice) -> Options {
         | Workload::HotKey
         | Workload::Lists
         | Workload::Registers
-        | Workload::Sets => dice.between(40, 120),
+        | Workload::Sets
+        | Workload::Mixed => dice.between(40, 120),
     };
-    let cancels = if dice.one_in(2) { 30 } else { 0 };
+    let cancels = if dice.one_in(2) || workload == Workload::Mixed { 30 } else { 0 };
     let interactive = if dice.one_in(2) { dice.between(20, 100) } else { 0 };
     let plan = draw(&mut dice, &nemeses, strikes, participants, chaos);
     Options {

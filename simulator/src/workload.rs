@@ -28,12 +28,14 @@ pub enum Workload {
     Registers,
     /// Elements that are put into sets at several participants, and looked for by others: there at all of them, or at none.
     Sets,
+    /// All of these but the wide one beside each other, and of a hundred clients thirty give up.
+    Mixed,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Bank, Self::Counters, Self::HotKey, Self::FanOut, Self::Lists, Self::Registers, Self::Sets];
+    pub const ALL: [Self; 8] =
+        [Self::Bank, Self::Counters, Self::HotKey, Self::FanOut, Self::Lists, Self::Registers, Self::Sets, Self::Mixed];
 
     /// As it is called in commands and tables.
     #[must_use]
@@ -46,6 +48,7 @@ impl Workload {
             Self::Lists => "lists",
             Self::Registers => "registers",
             Self::Sets => "sets",
+            Self::Mixed => "mixed",
         }
     }
 
@@ -59,8 +62,8 @@ impl Workload {
     #[must_use]
     pub const fn participants(self) -> usize {
         match self {
-            Self::Bank | Self::Counters | Self::HotKey | Self::Lists | Self::Registers | Self::Sets => 3,
             Self::FanOut => 16,
+            Self::Bank | Self::Counters | Self::HotKey | Self::Lists | Self::Registers | Self::Sets | Self::Mixed => 3,
         }
     }
 
@@ -68,17 +71,17 @@ impl Workload {
     #[must_use]
     pub const fn has_a_history(self) -> bool {
         match self {
-            Self::Lists | Self::Registers | Self::Sets => true,
+            Self::Lists | Self::Registers | Self::Sets | Self::Mixed => true,
             Self::Bank | Self::Counters | Self::HotKey | Self::FanOut => false,
         }
     }
 
-    /// Whether what is written depends on what was read before, so that it takes an interactive transaction.
+    /// Whether money moves, so that the sum of all accounts is 0.
     #[must_use]
-    pub const fn writes_what_it_read(self) -> bool {
+    pub const fn moves_money(self) -> bool {
         match self {
-            Self::Lists => true,
-            Self::Bank | Self::Counters | Self::HotKey | Self::FanOut | Self::Registers | Self::Sets => false,
+            Self::Bank | Self::Mixed => true,
+            Self::Counters | Self::HotKey | Self::FanOut | Self::Lists | Self::Registers | Self::Sets => false,
         }
     }
 
@@ -93,6 +96,10 @@ impl Workload {
             Self::Lists => read_and_written(dice, names, key, LIST),
             Self::Registers => read_and_written(dice, names, key, REGISTER),
             Self::Sets => sets(dice, names, key),
+            Self::Mixed => {
+                let parts = [Self::Bank, Self::Counters, Self::HotKey, Self::Lists, Self::Registers, Self::Sets];
+                return parts[dice.index(parts.len())].draw(dice, names, key);
+            }
         };
         mark_writers(&mut branches, key);
         branches
@@ -199,6 +206,11 @@ fn read_and_written(dice: &mut Dice, names: &[Name], key: Key, prefix: &str) -> 
         }
     }
     branches
+}
+
+/// Whether what is written depends on what was read before, so that it takes an interactive transaction.
+pub(crate) fn appends(branches: &BTreeMap<Name, Vec<Operation>>) -> bool {
+    branches.values().flatten().any(|operation| operation.is_write() && operation.key().starts_with(LIST))
 }
 
 /// What an operation that names an element to be appended really sets: the list that was read last, with it.

@@ -1,6 +1,7 @@
 //! Seeded worlds: nothing that their faults do breaks a promise. Other numbers of them by `HANDFAST_SEEDS=n`; one of them,
 //! with all that happens, by `HANDFAST_SEED=n cargo test -p handfast-simulator --test worlds one_seed -- --nocapture`.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use handfast_simulator::matrix::Cells;
 use handfast_simulator::plan::Nemesis;
 use handfast_simulator::run::{Choice, narrate, run};
 use handfast_simulator::workload::Workload;
-use handfast_simulator::world::Summary;
+use handfast_simulator::world::{SOMETIMES, Summary};
 
 /// Seeds of the gate.
 const SEEDS: u64 = 1_300;
@@ -59,6 +60,9 @@ fn seeded_worlds_keep_their_promises() {
     assert!(total.committed > seeds * 10 && total.aborted > seeds * 3 && total.restarts > seeds, "too little happened");
     assert!(total.in_doubt > seeds / 10 && total.inquiries > seeds / 10 && total.nested > 0, "nobody was in doubt");
     if seeds >= SEEDS {
+        for moment in SOMETIMES {
+            assert!(total.sometimes.contains_key(moment), "never {moment}");
+        }
         assert!(total.transactions >= TRANSACTIONS, "only {} transactions", total.transactions);
         assert!(total.faults >= FAULTS, "only {} faults", total.faults);
     }
@@ -78,6 +82,7 @@ struct Total {
     in_doubt: u64,
     inquiries: u64,
     slowest: (u64, u64),
+    sometimes: BTreeMap<&'static str, u64>,
     cells: Cells,
 }
 
@@ -95,6 +100,9 @@ impl Total {
         self.in_doubt += summary.in_doubt;
         self.inquiries += summary.inquiries;
         self.slowest = self.slowest.max((summary.doubt_ended, seed));
+        for (moment, times) in &summary.sometimes {
+            *self.sometimes.entry(moment).or_default() += times;
+        }
         self.cells.add(&summary.cells);
     }
 
@@ -106,6 +114,7 @@ impl Total {
         println!("{} branches found in doubt, {} inquiries decided", self.in_doubt, self.inquiries);
         let (slowest, seed) = self.slowest;
         println!("the slowest doubt ended {:.3} s after the healing, in seed {seed}", slowest as f64 / 1e6);
+        self.sometimes.iter().for_each(|(moment, times)| println!("{moment}: {times}"));
         println!("{}", self.cells);
     }
 }

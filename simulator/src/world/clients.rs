@@ -9,7 +9,7 @@ use super::{Body, Event, Scripted, World};
 use crate::clients::{Known, content_hash};
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS};
-use crate::workload::mark_writers;
+use crate::workload::{appends, mark_writers};
 
 /// How often a transaction is tried again.
 const ATTEMPTS: u32 = 3;
@@ -29,8 +29,7 @@ impl World {
         let names = self.names();
         let branches = self.options.workload.draw(&mut self.dice, &names, self.ledger.next_key());
         let key = self.ledger.enter(branches, ticket, before, self.now);
-        let only_reads = self.ledger.get(key).is_some_and(crate::clients::Wanted::only_reads);
-        let must = self.options.workload.writes_what_it_read() && !only_reads;
+        let must = self.ledger.get(key).is_some_and(|wanted| appends(&wanted.branches));
         if self.dice.below(100) < self.options.interactive || must {
             return self.open(key);
         }

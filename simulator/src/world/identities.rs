@@ -6,6 +6,8 @@ use handfast_common::messages::{
     Answer, Enlist, FromParticipant, Inquiry, InquiryAnswer, Order, PeerInquiry, ToParticipant,
 };
 
+use handfast_common::outcome::{Decision, Vote};
+
 use super::{LOG, World};
 use crate::matrix::{Kind, Step};
 
@@ -36,6 +38,7 @@ impl World {
 
     /// A participant is greeted in another start of its own while votes are collected.
     pub(super) fn note_answer(&mut self, message: &FromParticipant) {
+        self.note_vote(&message.answer);
         let Answer::Welcome(_) = &message.answer else { return };
         let from = &message.from;
         let before = self.greeted.insert(from.name.clone(), from.incarnation);
@@ -49,6 +52,7 @@ impl World {
             let older = |xid: Xid| xid.txn.epoch() < message.from.epoch;
             machine.branches().any(|branch| branch.state == "in-doubt" && older(branch.xid))
         });
+        self.note_decide(n, &message.order);
         match &message.order {
             Order::Hello { .. } => self.note(in_doubt, Step::Kv4),
             Order::Prepare(_) => self.note(stale, Step::Kv3),
@@ -58,6 +62,9 @@ impl World {
 
     /// The coordinator answers in another epoch than the one in which the transaction began.
     pub(super) fn note_inquiry_answer(&mut self, xid: Xid, answer: &InquiryAnswer) {
+        if *answer == InquiryAnswer::Decided(Decision::Abort) {
+            self.sometimes("an abort that is presumed");
+        }
         let decided = matches!(answer, InquiryAnswer::Decided(_));
         let older = self.present_epoch().is_some_and(|epoch| xid.txn.epoch() < epoch);
         self.note(decided && older, Step::Kv8);
@@ -79,6 +86,34 @@ impl World {
     pub(super) fn note_decision(&mut self) {
         let twins = self.stage.as_ref().is_some_and(|stage| stage.has_twins());
         self.note(twins, Step::Co5);
+    }
+
+    /// A vote comes when the transaction is aborted already.
+    pub(super) fn note_vote(&mut self, answer: &Answer) {
+        if let Answer::Voted { xid, vote: Vote::Yes(_) } = answer
+            && self.oracles.stable_decision.of(*xid) == Some(Decision::Abort)
+        {
+            self.sometimes("a late yes");
+        }
+    }
+
+    /// A decision comes to a participant, or sets out to it.
+    pub(super) fn note_decide(&mut self, n: usize, order: &Order) {
+        let Order::Decide { xid, decision: Decision::Commit, .. } = order else { return };
+        let state = self.participants[n]
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.branches().find(|branch| branch.xid == *xid).map(|branch| branch.ended));
+        if state == Some(true) {
+            self.sometimes("a commit that comes again");
+        }
+        if self.present_epoch().is_some_and(|epoch| xid.txn.epoch() < epoch) {
+            self.sometimes("a commit of an older epoch");
+        }
+    }
+
+    pub(super) fn sometimes(&mut self, what: &'static str) {
+        *self.summary.sometimes.entry(what).or_default() += 1;
     }
 
     fn present_epoch(&self) -> Option<Epoch> {

@@ -137,9 +137,20 @@ pub struct Summary {
     pub recovered: Option<u64>,
     /// What was hit of the matrix.
     pub cells: Cells,
+    /// How often the moments of [`SOMETIMES`] came.
+    pub sometimes: BTreeMap<&'static str, u64>,
     /// How it was found out that a folder was replaced by an older copy: the run ends there.
     pub found_out: Option<String>,
 }
+
+/// Moments that many seeds have to come to, or their faults are too tame.
+pub const SOMETIMES: [&str; 5] = [
+    "a branch in doubt",
+    "an abort that is presumed",
+    "a late yes",
+    "a commit that comes again",
+    "a commit of an older epoch",
+];
 
 /// Something that happens at its time.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -199,6 +199,9 @@ impl World {
         let verdict = self.oracles.binding_votes.found(n, &found);
         self.judge("binding votes", verdict);
         self.summary.in_doubt += found.prepared.len() as u64;
+        if !found.prepared.is_empty() {
+            self.sometimes("a branch in doubt");
+        }
         match p::Participant::recover(config, found) {
             Ok((machine, effects)) => {
                 self.participants[n].machine = Some(machine);
