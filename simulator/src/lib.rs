@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`disk`] | a disk that loses power, fails, or is full, under the real redb files |
 //! | [`world`] | nodes, network, clients and time; [`world::World::run`] is one run |
+//! | [`stores`] | what participants keep their data in: the embedded store, or one's own |
 //! | [`plan`] | what goes wrong and when, drawn from families of faults (nemeses) |
 //! | [`workload`], [`clients`] | what clients want, and the ledger of what they were told |
 //! | `oracles` | the promises, one per file |
@@ -25,6 +26,7 @@ mod oracles;
 pub mod plan;
 pub mod rot;
 pub mod run;
+pub mod stores;
 pub mod timelines;
 pub mod workload;
 pub mod world;

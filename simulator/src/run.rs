@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::dice::Dice;
 use crate::oracles::Violation;
 use crate::plan::{MS, Nemesis, Planned, draw};
+use crate::stores::{Embedded, Stores};
 use crate::workload::Workload;
 use crate::world::{Failed, Options, Summary, World};
 
@@ -92,19 +93,38 @@ pub fn options(seed: u64, choice: &Choice) -> Options {
 /// # Errors
 /// What it broke, shortened.
 pub fn run(seed: u64, choice: &Choice) -> Result<Summary, Box<Report>> {
+    run_over(seed, choice, &|| Box::new(Embedded))
+}
+
+/// Runs a seed over other stores than the embedded ones; each world gets its own from `stores`.
+///
+/// # Errors
+/// What it broke, shortened.
+pub fn run_over(seed: u64, choice: &Choice, stores: MakeStores<'_>) -> Result<Summary, Box<Report>> {
     let options = options(seed, choice);
-    match attempt(World::new(options.clone())) {
+    match attempt(World::over(options.clone(), stores())) {
         Ok(summary) => Ok(summary),
-        Err(failed) => Err(Box::new(shorten(seed, choice, options, failed.violation))),
+        Err(failed) => Err(Box::new(shorten(seed, choice, options, failed.violation, stores))),
     }
 }
+
+/// Makes the stores of one world.
+pub type MakeStores<'a> = &'a dyn Fn() -> Box<dyn Stores>;
 
 /// Runs a seed and tells everything that happened, line by line.
 ///
 /// # Errors
 /// The same, with the broken promise at the end.
 pub fn narrate(seed: u64, choice: &Choice) -> Result<Summary, Box<Failed>> {
-    attempt(World::new(options(seed, choice)).narrated())
+    narrate_over(seed, choice, &|| Box::new(Embedded))
+}
+
+/// The same over other stores.
+///
+/// # Errors
+/// As [`narrate`].
+pub fn narrate_over(seed: u64, choice: &Choice, stores: MakeStores<'_>) -> Result<Summary, Box<Failed>> {
+    attempt(World::over(options(seed, choice), stores()).narrated())
 }
 
 /// A panic of a machine or a store breaks a promise like any other.
@@ -130,7 +150,13 @@ const STORY: usize = 60;
 /// How much of a line of it.
 const LINE: usize = 400;
 
-fn shorten(seed: u64, choice: &Choice, mut options: Options, mut violation: Violation) -> Report {
+fn shorten(
+    seed: u64,
+    choice: &Choice,
+    mut options: Options,
+    mut violation: Violation,
+    stores: MakeStores<'_>,
+) -> Report {
     let planned = options.plan.len();
     let mut tries = 0;
     // Halves first, then quarters, down to one at a time (delta debugging, Zeller 1999).
@@ -141,7 +167,7 @@ fn shorten(seed: u64, choice: &Choice, mut options: Options, mut violation: Viol
             let mut shorter = options.clone();
             shorter.plan.drain(at..(at + part).min(options.plan.len()));
             tries += 1;
-            match attempt(World::new(shorter.clone())) {
+            match attempt(World::over(shorter.clone(), stores())) {
                 Err(failed) => {
                     options = shorter;
                     violation = failed.violation;
@@ -151,7 +177,7 @@ fn shorten(seed: u64, choice: &Choice, mut options: Options, mut violation: Viol
         }
         part = if part == 1 { 0 } else { part.div_ceil(2) };
     }
-    let story = attempt(World::new(options.clone()).narrated()).err().map(|failed| failed.story).unwrap_or_default();
+    let story = attempt(World::over(options.clone(), stores()).narrated()).err().map(|failed| failed.story).unwrap_or_default();
     let story = story[story.len().saturating_sub(STORY)..].to_vec();
     Report { seed, choice: choice.clone(), violation, plan: options.plan, planned, story }
 }

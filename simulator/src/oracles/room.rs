@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use handfast_common::ids::Xid;
-use handfast_participant::kv::record::Item;
 
 use super::Verdict;
 
@@ -12,13 +11,9 @@ use super::Verdict;
 pub(crate) struct Room(BTreeSet<(usize, Xid)>);
 
 impl Room {
-    /// This waits for a participant's disk now, and whether that has room for new work.
-    pub(crate) fn queued<'a>(&mut self, n: usize, items: impl Iterator<Item = &'a Item>, room: bool) -> Verdict {
-        for item in items {
-            let xid = match item {
-                Item::Prepare { xid, .. } | Item::Apply { xid, prepared: false, .. } => *xid,
-                Item::Apply { .. } | Item::Forget { .. } | Item::Line(_) => continue,
-            };
+    /// This new work waits for a participant's disk now, and whether that has room for new work.
+    pub(crate) fn queued(&mut self, n: usize, new: Vec<Xid>, room: bool) -> Verdict {
+        for xid in new {
             if self.0.insert((n, xid)) && !room {
                 return Err(format!("p{n} takes up {}, and its disk is below the reserve", xid.txn));
             }

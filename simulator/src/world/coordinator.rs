@@ -39,7 +39,7 @@ thread_local! {
 }
 
 /// A disk with a new store. It gets its name only when all of it, head hint included, is synced.
-pub(super) fn new_store(role: Role, name: &str, identity: Uuid) -> Disk {
+pub(crate) fn new_store(role: Role, name: &str, identity: Uuid) -> Disk {
     let content = MADE.with_borrow_mut(|made| match made.get(&(name.to_owned(), identity)) {
         Some(content) => content.clone(),
         None => {

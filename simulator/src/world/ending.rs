@@ -76,7 +76,7 @@ impl World {
         let Some(store) = &self.participants[n].store else { return Ok(values) };
         loop {
             let question = AskValues { select: Select::Prefix(String::new()), after };
-            let page = store.values(&question).map_err(|error| format!("p{n}: {error}"))?;
+            let page = store.values(&question).map_err(|why| format!("p{n}: {why}"))?;
             after = page.lines.last().map(|line| line.key.clone());
             for line in page.lines {
                 if let Some(txn) = line.locked_by {

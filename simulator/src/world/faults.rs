@@ -321,6 +321,7 @@ impl World {
             }
             Host::Participant(n) => {
                 self.participants[n].forget();
+                self.stores.crashed(n, power.is_some());
                 if let Some(connection) = self.participants[n].connection {
                     let after = self.dice.below(20_000);
                     self.at(after, Event::Break(n, connection));

@@ -8,7 +8,7 @@ impl World {
         let node = &self.participants[n];
         let Some(store) = &node.store else { return };
         let waits = only_older_ones_wait(n, store.younger_waiter());
-        let room = self.oracles.room.queued(n, store.queued_items(), node.has_room());
+        let room = self.oracles.room.queued(n, store.new_work(), node.has_room());
         self.judge("wait-die", waits);
         self.judge("room", room);
     }

@@ -41,10 +41,11 @@ use crate::disk::{Content, Loss};
 use crate::matrix::{Cells, Step};
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Host, MS, Planned, Strike};
+use crate::stores::{Embedded, Stores};
 use crate::timelines::script::Act;
 use crate::workload::Workload;
 use coordinator::CoordinatorNode;
-pub(crate) use coordinator::STORE;
+pub(crate) use coordinator::{STORE, new_store};
 use network::Network;
 use participant::ParticipantNode;
 use stage::Stage;
@@ -216,6 +217,8 @@ pub struct World {
     happened: u64,
     coordinator: CoordinatorNode,
     participants: Vec<ParticipantNode>,
+    /// Where the participants' stores come from.
+    stores: Box<dyn Stores>,
     network: Network,
     ledger: Ledger,
     healed: Option<u64>,
@@ -241,10 +244,16 @@ pub struct World {
 }
 
 impl World {
-    /// A world in which everybody is about to start for the first time.
+    /// A world in which everybody is about to start for the first time, over embedded stores.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let participants = (0..options.participants).map(ParticipantNode::new).collect();
+        Self::over(options, Box::new(Embedded))
+    }
+
+    /// The same over other stores.
+    #[must_use]
+    pub fn over(options: Options, mut stores: Box<dyn Stores>) -> Self {
+        let participants = (0..options.participants).map(|n| ParticipantNode::new(n, stores.disk(n))).collect();
         let mut world = Self {
             dice: Dice::new(options.seed),
             now: 0,
@@ -253,6 +262,7 @@ impl World {
             happened: 0,
             coordinator: CoordinatorNode::new(),
             participants,
+            stores,
             network: Network::default(),
             ledger: Ledger::default(),
             healed: None,

@@ -1,33 +1,26 @@
 //! A participant's driver: the machine, the embedded store on a disk that may fail, and how its effects are carried out.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use handfast_common::ids::{Incarnation, Key, LogId, Name, StoreId, Xid};
 use handfast_common::messages::{
     Answer, Enlist, Executed, FromParticipant, Identity, Inquiry, OperationId, PeerAnswer, PeerInquiry, PeerTold,
 };
-use handfast_common::storage::{Kind as Role, Space, SpaceOptions, StorageError, Store};
+use handfast_common::storage::StorageError;
 use handfast_participant::kv::engine::Ended;
-use handfast_participant::kv::inline::{InlineStore, Written};
 use handfast_participant::protocol as p;
 use handfast_participant::resource::{Committed, Work};
 use uuid::Uuid;
 
-use super::coordinator::{STORE, new_store};
 use super::steps;
 use super::timers::Timers;
 use super::{Body, Event, LOG, World};
 use crate::disk::Disk;
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS};
-
-/// Free bytes of a disk with room, and without.
-const ROOM: u64 = 1 << 30;
-const RESERVE: u64 = 1 << 20;
+use crate::stores::{Ground, RESERVE, ROOM, SteppedStore};
 
 /// Who waits for an answer of a participant.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +41,8 @@ pub(super) struct ParticipantNode {
     pub(super) disk: Disk,
     free: Arc<AtomicU64>,
     pub(super) machine: Option<p::Participant>,
-    pub(super) store: Option<InlineStore>,
+    pub(super) store: Option<Box<dyn SteppedStore>>,
     writing: bool,
-    written: Option<Written>,
     /// Forces under way, by number.
     forces: BTreeMap<u64, LogId>,
     pub(super) start: u64,
@@ -73,8 +65,7 @@ pub(super) struct ParticipantNode {
 }
 
 impl ParticipantNode {
-    pub(super) fn new(number: usize) -> Self {
-        let disk = new_store(Role::Participant, &format!("p{number}"), Uuid::from_u128(0x50 + number as u128));
+    pub(super) fn new(number: usize, disk: Disk) -> Self {
         Self {
             number,
             disk,
@@ -82,7 +73,6 @@ impl ParticipantNode {
             machine: None,
             store: None,
             writing: false,
-            written: None,
             forces: BTreeMap::new(),
             start: 0,
             timers: Timers::default(),
@@ -155,7 +145,6 @@ impl ParticipantNode {
         self.machine = None;
         self.store = None;
         self.writing = false;
-        self.written = None;
         self.forces.clear();
         self.start += 1;
         self.timers.clear();
@@ -164,16 +153,10 @@ impl ParticipantNode {
         self.dies_at = None;
     }
 
-    fn open(&self, incarnation: Incarnation) -> Result<InlineStore, StorageError> {
-        let name = format!("p{}", self.number);
-        let store =
-            Store::open_over(self.disk.clone(), Some(self.disk.hint()), &name, (Role::Participant, &name), STORE)?;
-        let free = Arc::clone(&self.free);
-        let levels = SpaceOptions { reserve: RESERVE, critical: 0, ballast: 0, every: Duration::ZERO };
-        let probe = Box::new(move || Ok(free.load(Ordering::Relaxed)));
-        // A folder that is not there: without a ballast nothing is looked for in it.
-        let space = Space::with_probe(Path::new("/nowhere/at/all"), levels, probe)?;
-        InlineStore::open(store, Arc::new(space), incarnation)
+    /// What its store stands on in a start.
+    fn ground(&self, incarnation: Incarnation) -> Ground {
+        let fresh_identity = StoreId(Uuid::from_u128(0x50 + self.number as u128));
+        Ground::new((self.number, self.name()), fresh_identity, incarnation, self.disk.clone(), Arc::clone(&self.free))
     }
 }
 
@@ -187,11 +170,12 @@ impl World {
         let node = &mut self.participants[n];
         node.start += 1;
         node.disk.power_on();
-        let store = match node.open(incarnation) {
+        let ground = node.ground(incarnation);
+        let store = match self.stores.open(ground) {
             Ok(store) => store,
             Err(error) => return self.storage_failed(Host::Participant(n), &error),
         };
-        let found = store.recovered().clone();
+        let found = store.recovered();
         self.recovered(Host::Participant(n));
         let node = &self.participants[n];
         let config = p::Config::new(node.name(), StoreId(store.identity().0), incarnation);
@@ -268,11 +252,11 @@ impl World {
         match effect {
             p::Effect::Prepare { age, record, work } => {
                 let work = Work { xid: record.xid, age, payload: work };
-                store.prepare(&work, record)
+                store.prepare(work, record)
             }
-            p::Effect::Execute { xid, age, work } => store.execute(&Work { xid, age, payload: Some(work) }),
+            p::Effect::Execute { xid, age, work } => store.execute(Work { xid, age, payload: Some(work) }),
             p::Effect::CommitOnePhase { xid, age, key, hash, work } => {
-                store.commit_one_phase(&Work { xid, age, payload: work }, key, hash)
+                store.commit_one_phase(Work { xid, age, payload: work }, key, hash)
             }
             p::Effect::Cancel { xid, reason } => store.cancel(xid, reason),
             p::Effect::Commit { xid } => store.commit(xid),
@@ -287,13 +271,11 @@ impl World {
             p::Effect::Release { xid } => store.release(xid),
             p::Effect::ForceLine(line) => {
                 let log = line.log;
-                node.forces.insert(store.force(line), log);
+                let number = store.force(line)?;
+                node.forces.insert(number, log);
                 Ok(())
             }
-            p::Effect::NoteLine(line) => {
-                store.note(line);
-                Ok(())
-            }
+            p::Effect::NoteLine(line) => store.note(line),
             p::Effect::Reply { to, answer } => {
                 let (Some(from), Some(Waiter::Coordinator(connection))) = (node.identity(), node.answers.remove(&to))
                 else {
@@ -409,7 +391,7 @@ impl World {
             return;
         }
         node.writing = true;
-        let (start, slow, steps) = (node.start, node.slow_until > self.now, steps::of_batch(store));
+        let (start, slow, steps) = (node.start, node.slow_until > self.now, steps::of_batch(store.as_ref()));
         let after = self.disk_delay(Host::Participant(n), forced, slow, &steps);
         self.at(after, Event::Write(Host::Participant(n), start));
     }
@@ -420,15 +402,14 @@ impl World {
             return;
         }
         let Some(store) = &node.store else { return };
-        let steps = steps::of_batch(store);
+        let steps = steps::of_batch(store.as_ref());
         self.comes_to_write(Host::Participant(n), &steps);
         if steps.iter().any(|step| self.comes_to(Host::Participant(n), *step)) {
             return;
         }
         let Some(store) = &mut self.participants[n].store else { return };
         match store.write_batch() {
-            Ok(written) => {
-                self.participants[n].written = written;
+            Ok(()) => {
                 let after = self.dice.between(100, 2 * MS);
                 self.at(after, Event::BatchDone(n, start));
             }
@@ -442,8 +423,8 @@ impl World {
             return;
         }
         node.writing = false;
-        let (Some(store), Some(written)) = (&mut node.store, node.written.take()) else { return };
-        if let Err(error) = store.report(written) {
+        let Some(store) = &mut node.store else { return };
+        if let Err(error) = store.report() {
             return self.storage_failed(Host::Participant(n), &error);
         }
         self.take_ended(n);

@@ -3,12 +3,11 @@
 use handfast_common::messages::{Answer, Order};
 use handfast_coordinator::log::Entry;
 use handfast_coordinator::protocol as c;
-use handfast_participant::kv::inline::InlineStore;
-use handfast_participant::kv::record::Item;
 use handfast_participant::protocol as p;
 
 use super::Body;
 use crate::matrix::Step;
+use crate::stores::SteppedStore;
 
 /// The step that an order belongs to.
 pub(super) fn of_order(order: &Order) -> Step {
@@ -135,13 +134,8 @@ pub(super) fn of_entries(entries: &[Entry]) -> Vec<Step> {
 }
 
 /// What a batch of a store is about.
-pub(super) fn of_batch(store: &InlineStore) -> Vec<Step> {
-    let step = |item: &Item| match item {
-        Item::Prepare { .. } => Step::Kv2,
-        Item::Apply { .. } | Item::Forget { .. } => Step::Kv5,
-        Item::Line(_) => Step::Kv7,
-    };
-    let mut steps: Vec<Step> = store.queued_items().map(step).collect();
+pub(super) fn of_batch(store: &dyn SteppedStore) -> Vec<Step> {
+    let mut steps = store.queued_steps();
     steps.sort();
     steps.dedup();
     steps
