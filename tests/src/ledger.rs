@@ -28,7 +28,8 @@ pub enum Told {
 pub struct Ledger(BTreeMap<usize, Told>);
 
 /// A load that runs until it is stopped: transfers of one unit between `p0` and `p1`, each with a row of its own at
-/// both. Most are sent in one piece; every fourth is interactive.
+/// both. Most are sent in one piece, every fourth is interactive; every eighth is a row at one of the two, committed in
+/// one phase.
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -53,13 +54,23 @@ impl Load {
     /// When it is no address.
     #[must_use]
     pub fn start(coordinator: &str, workers: usize) -> Self {
+        Self::after(&Ledger::default(), coordinator, workers)
+    }
+
+    /// The same with rows behind those of an earlier load.
+    ///
+    /// # Panics
+    /// When it is no address.
+    #[must_use]
+    pub fn after(earlier: &Ledger, coordinator: &str, workers: usize) -> Self {
+        let first = earlier.0.last_key_value().map_or(0, |(number, _)| number + 1);
         let client = Client::connect(Options::new([coordinator])).expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let next = Arc::new(AtomicUsize::new(0));
+                let next = Arc::new(AtomicUsize::new(first));
                 let mut running = tokio::task::JoinSet::new();
                 for _ in 0..workers {
                     running.spawn(work(client.clone(), Arc::clone(&next), Arc::clone(&stopped)));
@@ -82,6 +93,11 @@ impl Load {
 }
 
 impl Ledger {
+    /// Takes in what a later load was told.
+    pub fn extend(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
     /// How many were told this.
     #[must_use]
     pub fn count(&self, told: Told) -> usize {
@@ -94,25 +110,21 @@ impl Ledger {
     /// When something stays in doubt for longer than `within`, or a promise is broken.
     pub fn check(&self, system: &System, within: Duration) {
         wait_until("nothing in doubt", within, || !system.is_in_doubt());
-        let rows: Vec<BTreeSet<usize>> = system
-            .participants
-            .iter()
-            .take(2)
-            .map(|node| {
-                let number = |row: &serde_json::Value| row["key"].as_str()?.strip_prefix("row/")?.parse().ok();
-                system.scan(node, "row/").iter().map(|row| number(row).expect("a row of the load")).collect()
-            })
-            .collect();
+        let rows: Vec<BTreeSet<usize>> = (0..2).map(|at| numbers(system, at, "row/")).collect();
         let single: Vec<_> = rows[0].symmetric_difference(&rows[1]).collect();
         assert!(single.is_empty(), "rows at one participant of two: {single:?}\n{}", system.logs());
+        let solo: Vec<BTreeSet<usize>> = (0..2).map(|at| numbers(system, at, "solo/")).collect();
+        let all = || rows[0].iter().chain(&solo[0]).chain(&solo[1]);
+        let there: BTreeSet<&usize> = all().collect();
+        assert_eq!(there.len(), all().count(), "a row is where it was not put");
         for (number, told) in &self.0 {
             match told {
-                Told::Committed => assert!(rows[0].contains(number), "row {number} was told committed"),
-                Told::Nothing => assert!(!rows[0].contains(number), "row {number} was told to be nowhere"),
+                Told::Committed => assert!(there.contains(number), "{number} was told committed\n{}", system.logs()),
+                Told::Nothing => assert!(!there.contains(number), "{number} was told aborted\n{}", system.logs()),
                 Told::Unknown => {}
             }
         }
-        let strange: Vec<_> = rows[0].iter().filter(|number| !self.0.contains_key(number)).collect();
+        let strange: Vec<_> = there.iter().filter(|number| !self.0.contains_key(number)).collect();
         assert!(strange.is_empty(), "rows that nobody asked for: {strange:?}");
         let sum = |at: usize| -> i64 {
             let values = system.scan(&system.participants[at], "sum/");
@@ -123,12 +135,22 @@ impl Ledger {
     }
 }
 
+/// The numbers of the rows under a prefix.
+fn numbers(system: &System, participant: usize, prefix: &str) -> BTreeSet<usize> {
+    let number = |row: &serde_json::Value| row["key"].as_str()?.strip_prefix(prefix)?.parse().ok();
+    let rows = system.scan(&system.participants[participant], prefix);
+    rows.iter().map(|row| number(row).expect("a row of the load")).collect()
+}
+
 async fn work(client: Client, next: Arc<AtomicUsize>, stopped: Arc<AtomicBool>) -> Vec<(usize, Told)> {
     let mut all = Vec::new();
     while !stopped.load(Ordering::Relaxed) {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        let told =
-            if number.is_multiple_of(4) { interactive(&client, number).await } else { one_shot(&client, number).await };
+        let told = match number % 8 {
+            0 | 4 => interactive(&client, number).await,
+            3 => settle(&client, solo(number), number).await,
+            _ => settle(&client, transfer(number), number).await,
+        };
         all.push((number, told));
         tokio::time::sleep(PAUSE).await;
     }
@@ -143,7 +165,7 @@ fn keys(number: usize) -> (String, String) {
     (format!("row/{number:06}"), format!("sum/{:03}", number % SUMS))
 }
 
-async fn one_shot(client: &Client, number: usize) -> Told {
+fn transfer(number: usize) -> Transaction {
     let operations = |delta| {
         let (row, sum) = keys(number);
         vec![
@@ -151,8 +173,17 @@ async fn one_shot(client: &Client, number: usize) -> Told {
             Operation::Put(Put { key: row, value: Value::Integer(1) }),
         ]
     };
-    let transfer = Transaction::new().branch("p0", operations(-1)).branch("p1", operations(1));
-    match client.submit(transfer, deadline(number)).await {
+    Transaction::new().branch("p0", operations(-1)).branch("p1", operations(1))
+}
+
+fn solo(number: usize) -> Transaction {
+    let key = format!("solo/{number:06}");
+    let participant = if number % 16 == 3 { "p0" } else { "p1" };
+    Transaction::new().branch(participant, vec![Operation::Put(Put { key, value: Value::Integer(1) })])
+}
+
+async fn settle(client: &Client, transaction: Transaction, number: usize) -> Told {
+    match client.submit(transaction, deadline(number)).await {
         Ok(report) => match report.outcome {
             Outcome::Committed(_) => Told::Committed,
             Outcome::Aborted(_) => Told::Nothing,

@@ -84,7 +84,11 @@ impl System {
         system
     }
 
-    fn wait_until_usable(&self) {
+    /// Waits until a transaction over all participants commits.
+    ///
+    /// # Panics
+    /// When none does within 20 seconds.
+    pub fn wait_until_usable(&self) {
         let branches: Vec<String> = self
             .participants
             .iter()
