@@ -30,8 +30,8 @@ fn every_exhibit_has_its_test() {
             assert!(text.contains("timelines! {") && text.contains(&listed), "no test for {exhibit:?}");
             continue;
         };
-        let above = text[..at].lines().rev().take_while(|line| !line.trim().is_empty());
-        assert!(above.into_iter().any(|line| line.contains("test]")), "it is no test: {exhibit:?}");
+        let mut above = text[..at].trim_end().lines().rev().take_while(|line| !line.trim().is_empty());
+        assert!(above.any(|line| line.contains("test]")), "it is no test: {exhibit:?}");
     }
 }
 
