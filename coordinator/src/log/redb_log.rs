@@ -67,8 +67,11 @@ impl RedbLog {
 /// Where a process under test may end around the write of a batch.
 struct Points([bool; KINDS.len()]);
 
-/// What a batch may hold, and the points before its write, before its commit, and behind it.
-const KINDS: [(fn(&Record) -> bool, [&str; 3]); 6] = [
+/// Whether a record is of a kind, and the points before its write, before its commit, and behind it.
+type Kind = (fn(&Record) -> bool, [&'static str; 3]);
+
+/// What a batch may hold.
+const KINDS: [Kind; 6] = [
     (|record| matches!(record, Record::Commit(_)), ["co5.before_begin_write", "co5.before_commit", "co5.after_commit"]),
     (|record| matches!(record, Record::End { .. }), ["co9.before_end", "co9.before_end_commit", "co9.after_end"]),
     (|record| matches!(record, Record::Floor { .. }), ["co9.before_trim", "co9.before_trim_commit", "co9.after_trim"]),
