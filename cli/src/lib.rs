@@ -72,6 +72,8 @@ enum Command {
 /// Runs the command on this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    handfast_common::failpoints::arm();
     run_with(std::env::args_os())
 }
 

@@ -37,13 +37,15 @@ pub struct Node {
     child: Option<Child>,
     /// When the last ready line was read.
     ready: Option<Instant>,
+    /// What its next starts have in their environment beside what this process has.
+    environment: Vec<(String, String)>,
 }
 
 impl Node {
     /// A server that has not been started.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        Self { spec, child: None, ready: None }
+        Self { spec, child: None, ready: None, environment: Vec::new() }
     }
 
     /// Holds the place of a node that is elsewhere for a moment.
@@ -71,6 +73,7 @@ impl Node {
             .args(["--name", &self.spec.name, "--listen", &self.spec.listen, "--data"])
             .arg(&self.spec.data)
             .args(&self.spec.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -153,6 +156,12 @@ impl Node {
     /// Gives later starts more arguments.
     pub fn add_arguments(&mut self, arguments: &[&str]) {
         self.spec.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
+    /// Gives later starts this environment, and no longer the one given before.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment = environment.iter().map(owned).collect();
     }
 
     /// Its process id, while it runs.

@@ -4,6 +4,7 @@
 //! the transport under them, the feature `storage` what both roles need around a redb file.
 
 pub mod codec;
+pub mod failpoints;
 pub mod ids;
 pub mod limits;
 pub mod messages;

@@ -47,14 +47,35 @@ impl System {
     /// When any of it does not come up.
     #[must_use]
     pub fn start_with(folder: TempDir, program: &str, participants: usize, arguments: &[String]) -> Self {
+        let known = |coordinator: &Node, _| vec!["--coordinator".to_owned(), coordinator.address().to_owned()];
+        Self::start_each(folder, program, participants, arguments, known, |_| ())
+    }
+
+    /// The same with arguments for each participant, which may need the coordinator's address; each server is shown
+    /// when it is ready.
+    ///
+    /// # Panics
+    /// When any of it does not come up.
+    #[must_use]
+    pub fn start_each(
+        folder: TempDir,
+        program: &str,
+        participants: usize,
+        arguments: &[String],
+        of_participant: impl Fn(&Node, usize) -> Vec<String>,
+        ready: impl Fn(&Node),
+    ) -> Self {
         let program = PathBuf::from(program);
         let mut coordinator = Node::new(spec(&program, folder.path(), "coordinator", "coordinator", arguments));
         coordinator.start().expect("the coordinator starts");
-        let known = ["--coordinator", coordinator.address()].map(str::to_owned);
+        ready(&coordinator);
         let participants = (0..participants)
             .map(|number| {
-                let mut node = Node::new(spec(&program, folder.path(), "participant", &format!("p{number}"), &known));
+                let arguments = of_participant(&coordinator, number);
+                let spec = spec(&program, folder.path(), "participant", &format!("p{number}"), &arguments);
+                let mut node = Node::new(spec);
                 node.start().expect("a participant starts");
+                ready(&node);
                 node
             })
             .collect();
@@ -63,7 +84,11 @@ impl System {
         system
     }
 
-    fn wait_until_usable(&self) {
+    /// Waits until a transaction over all participants commits.
+    ///
+    /// # Panics
+    /// When none does within 20 seconds.
+    pub fn wait_until_usable(&self) {
         let branches: Vec<String> = self
             .participants
             .iter()

@@ -66,7 +66,7 @@ async fn another_version_is_told_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert_eq!(obstacle(&error), Obstacle::Version);
     assert!(error.nothing_happened() && !error.is_retryable());
-    assert!(error.to_string().contains("protocol version mismatch: this side speaks 2..=2, the peer 9..=9"), "{error}");
+    assert!(error.to_string().contains("protocol version mismatch: this side speaks 3..=3, the peer 9..=9"), "{error}");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use super::frame::{FrameError, ServerFrames, Weighed};
 use super::hello::Hello;
 use super::inbox::{Answered, ConnectionId, Event, RequestId, Responder};
 use super::server::Caps;
+use crate::failpoints;
 
 /// Hands an event to the owner; false when the owner is gone.
 pub(super) type Deliver<Req, Resp> = Arc<dyn Fn(Event<Req, Resp>) -> bool + Send + Sync>;
@@ -194,6 +195,7 @@ where
         self.open_bytes += bytes;
         self.totals.requests.fetch_add(1, Ordering::Relaxed);
         self.totals.bytes.fetch_add(bytes, Ordering::Relaxed);
+        failpoints::reach("srv2.before_deliver");
         let (connection, peer) = (self.id, Arc::clone(&self.peer));
         let taken = (self.deliver)(Event::Request { connection, request: RequestId(id), peer, body });
         if taken { Ok(()) } else { Err(End::OwnerGone) }

@@ -6,6 +6,7 @@
 //! ```text
 //! every hello    "HFST" | lowest version u16 | highest version u16 | length of the rest u16
 //! the dialer's   role u8 | identity 16 | epoch u64 | nonce u64 | sequence u64 | name length u8 | name
+//!                | CRC-32 u32 of the versions and of this part
 //! the answer     0 | version u16 | the answering side's own hello, as above
 //!                1 | reason u8 | text length u8 | text
 //! ```
@@ -101,7 +102,7 @@ pub enum RefusalReason {
 
 /// Bytes before the part whose length they tell.
 pub(super) const HEAD_BYTES: usize = 10;
-/// Longest part after it. Now at most 117 bytes are used; the rest is room for later versions, whose longer hello this
+/// Longest part after it. Now at most 121 bytes are used; the rest is room for later versions, whose longer hello this
 /// build must read to the end, or the reset that follows unread bytes would destroy its refusal.
 pub(super) const MAX_REST_BYTES: usize = 512;
 
@@ -120,7 +121,7 @@ pub(super) enum HelloError {
 
 impl Versions {
     /// What this build speaks.
-    pub const OWN: Self = Self { lowest: 2, highest: 2 };
+    pub const OWN: Self = Self { lowest: 3, highest: 3 };
 
     /// The highest version of both ranges.
     #[must_use]
@@ -180,6 +181,7 @@ impl Hello {
     }
 
     fn put(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         out.put_u8(match self.role {
             Role::Client => 1,
             Role::Coordinator => 2,
@@ -190,6 +192,8 @@ impl Hello {
         out.put_u64_le(self.nonce);
         out.put_u64_le(self.sequence);
         put_text(out, self.name.as_ref().map_or("", Name::as_str));
+        let checksum = checksum(self.versions, &out[start..]);
+        out.put_u32_le(checksum);
     }
 
     /// Reads what follows the head.
@@ -202,6 +206,7 @@ impl Hello {
     }
 
     fn take(versions: Versions, rest: &mut &[u8]) -> Result<Self, HelloError> {
+        let whole = *rest;
         let role = match rest.try_get_u8().map_err(|_| CUT)? {
             1 => Role::Client,
             2 => Role::Coordinator,
@@ -217,6 +222,11 @@ impl Hello {
             "" => None,
             text => Some(Name::new(text).map_err(|_| HelloError::Malformed("not a name"))?),
         };
+        // A ticket is made of this and an identity is told by it: one changed bit would make another one of either.
+        let said = checksum(versions, &whole[..whole.len() - rest.len()]);
+        if rest.try_get_u32_le().map_err(|_| CUT)? != said {
+            return Err(HelloError::Malformed("it changed on its way: its checksum is wrong"));
+        }
         Ok(Self { versions, role, identity: Uuid::from_bytes(identity), epoch, nonce, sequence, name })
     }
 }
@@ -320,6 +330,14 @@ fn framed(versions: Versions, rest: &[u8]) -> Vec<u8> {
     out
 }
 
+fn checksum(versions: Versions, said: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&versions.lowest.to_le_bytes());
+    hasher.update(&versions.highest.to_le_bytes());
+    hasher.update(said);
+    hasher.finalize()
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = cut_text(text, usize::from(u8::MAX));
     out.put_u8(text.len() as u8);
@@ -340,4 +358,33 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, HelloError> {
     let (text, after) = rest.split_at_checked(length).ok_or(CUT)?;
     *rest = after;
     std::str::from_utf8(text).map_err(|_| HelloError::Malformed("not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bit_that_changed_on_the_way_is_found_wherever_it_is() {
+        let own = Hello {
+            versions: Versions::OWN,
+            role: Role::Coordinator,
+            identity: Uuid::from_u128(5),
+            epoch: 3,
+            nonce: 9,
+            sequence: 70,
+            name: Some(Name::new("c-1").expect("a name")),
+        };
+        let bytes = own.to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let (head, rest) = changed.split_first_chunk().expect("a head");
+            let read = read_head(head).and_then(|(versions, length)| {
+                // A longer one is waited for in vain.
+                rest.get(..length).ok_or(CUT).and_then(|rest| Hello::read(versions, rest))
+            });
+            assert!(read.is_err(), "bit {bit}: {read:?}");
+        }
+    }
 }

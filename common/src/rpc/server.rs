@@ -16,6 +16,7 @@ use super::connection::{Deliver, End, Serving, Totals};
 use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, receive_and_answer};
 use super::hello::{Answer, Hello, Refusal, RefusalReason, Versions};
 use super::inbox::{ConnectionId, Event};
+use crate::failpoints;
 
 /// Caps of a listener: whatever a peer can make us hold has one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +130,7 @@ impl Listener {
                     }
                 },
             };
+            failpoints::reach("srv1.after_accept");
             if let Err(refusal) = guests.room_for(address.ip(), &self.caps) {
                 tracing::warn!(%address, %refusal, "connection refused");
                 turn_away(stream, self.caps.versions, refusal);

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use handfast_common::codec;
+use handfast_common::failpoints;
 use handfast_common::ids::{LogId, RecordNumber};
 use handfast_common::mutants::{self, Mutant};
 use handfast_common::storage::{CommitMode, Folder, Journal, Options, StorageError, Store};
@@ -63,6 +64,46 @@ impl RedbLog {
     }
 }
 
+/// Where a process under test may end around the write of a batch.
+struct Points([bool; KINDS.len()]);
+
+/// Whether a record is of a kind, and the points before its write, before its commit, and behind it.
+type Kind = (fn(&Record) -> bool, [&'static str; 3]);
+
+/// What a batch may hold.
+const KINDS: [Kind; 6] = [
+    (|record| matches!(record, Record::Commit(_)), ["co5.before_begin_write", "co5.before_commit", "co5.after_commit"]),
+    (|record| matches!(record, Record::End { .. }), ["co9.before_end", "co9.before_end_commit", "co9.after_end"]),
+    (|record| matches!(record, Record::Floor { .. }), ["co9.before_trim", "co9.before_trim_commit", "co9.after_trim"]),
+    (
+        |record| matches!(record, Record::OnePhase(_)),
+        ["co12.before_outcome", "co12.before_outcome_commit", "co12.after_outcome"],
+    ),
+    (
+        |record| matches!(record, Record::Epoch { .. }),
+        ["co1.before_epoch", "co1.before_epoch_commit", "co1.after_epoch"],
+    ),
+    (
+        |record| matches!(record, Record::Participant(_)),
+        ["co2.before_registration", "co2.before_registration_commit", "co2.after_registration"],
+    ),
+];
+
+impl Points {
+    fn of(batch: &[Entry]) -> Self {
+        let holds = |(wanted, _): (fn(&Record) -> bool, _)| {
+            failpoints::ENABLED && batch.iter().any(|entry| wanted(&entry.record))
+        };
+        Self(KINDS.map(holds))
+    }
+
+    fn reach(&self, place: usize) {
+        for ((_, points), _) in KINDS.iter().zip(self.0).filter(|(_, holds)| *holds) {
+            failpoints::reach(points[place]);
+        }
+    }
+}
+
 fn txn_of(record: &Record) -> Uuid {
     record.txn().map_or(Uuid::nil(), |txn| txn.0)
 }
@@ -79,8 +120,17 @@ impl DecisionLog for RedbLog {
             puts.push((entry.number.0, txn_of(&entry.record), payload));
             deletes.extend(entry.erase.iter().map(|number| number.0));
         }
-        let written = self.store.write(|txn| self.journal.append(txn, &puts, &deletes)).map(drop);
-        if mutants::is(Mutant::GoesOnAfterAnError) { Ok(()) } else { written }
+        let points = Points::of(batch);
+        points.reach(0);
+        let written = self.store.write(|txn| {
+            let appended = self.journal.append(txn, &puts, &deletes);
+            points.reach(1);
+            appended
+        });
+        if written.is_ok() {
+            points.reach(2);
+        }
+        if mutants::is(Mutant::GoesOnAfterAnError) { Ok(()) } else { written.map(drop) }
     }
 
     fn read_all(&mut self) -> Result<Recovered, StorageError> {

@@ -9,6 +9,7 @@
 //!
 //! Everything happens on one thread save the log's writing. Nothing here looks at a phase or decides anything.
 
+mod fail_points;
 mod owner;
 mod peers;
 
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use handfast_common::failpoints;
 use handfast_common::ids::{Epoch, Name};
 use handfast_common::limits;
 use handfast_common::storage::{Folder, Kind, Space, SpaceOptions, StorageError};
@@ -124,9 +126,11 @@ pub async fn run(
     let (machine, effects) = Coordinator::recover(config, identity, nonce, found.records, found.last_number)
         .map_err(|error| ServeError::Log { file: folder.store("coordinator").file, error })?;
 
+    failpoints::reach("co10.after_scan");
     let mut owner = owner::Owner::new(machine, log, space, options.name.clone())?;
     owner.carry_out(effects);
     owner.until_ready().await?;
+    failpoints::reach("co10.before_ready");
     for (name, address) in &options.participants {
         owner.take_in(Input::AddressGiven { name: name.clone(), address: address.clone() });
     }

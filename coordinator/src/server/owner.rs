@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use handfast_common::failpoints;
 use handfast_common::ids::{ContentHash, Epoch, Name, RecordNumber};
 use handfast_common::messages::{Begun, BranchWork, Located, Rejection, Submit, Told};
 use handfast_common::rpc::service::{
@@ -19,7 +20,7 @@ use handfast_common::rpc::{Caps, ConnectionId, Connections, Event as Wire, Liste
 use handfast_common::storage::{Space, StorageError};
 
 use super::peers::{HANG_UP_PAUSE, Meaning, Own, Peers};
-use super::{DRAIN, Options, ServeError};
+use super::{DRAIN, Options, ServeError, fail_points};
 use crate::log::{DecisionLog, Entry, LogWorker};
 use crate::protocol::{Coordinator, Effect, Input, ReplyTo, Timer};
 
@@ -163,6 +164,7 @@ impl Owner {
                 _ = self.inbox.recv_many(&mut events, TURN) => self.on_events(&mut events),
                 () = self.timers.wait() => {}
                 () = &mut shutdown, if !self.draining => {
+                    failpoints::reach("srv3.before_drain");
                     self.draining = true;
                     drained_at = Some(Instant::now() + DRAIN);
                     self.timers.set(Alarm::DrainOver, DRAIN, false);
@@ -202,6 +204,7 @@ impl Owner {
                     Meaning::Connected => self.take_in(Input::PeerConnected { name }),
                     Meaning::Disconnected => self.take_in(Input::PeerDisconnected { name }),
                     Meaning::Answered(ParticipantServiceResponse::Deliver(message)) => {
+                        fail_points::heard(&message);
                         self.take_in(Input::AnswerReceived { name, message });
                     }
                     Meaning::Answered(_) | Meaning::Nothing => {}
@@ -291,6 +294,7 @@ impl Owner {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut disconnected = Vec::new();
         for effect in effects {
+            let behind = fail_points::before(&effect);
             match effect {
                 Effect::Reply { to, told } => self.respond(to, |asked| match asked {
                     Asked::ToSubmit => Response::Submit(told),
@@ -324,6 +328,7 @@ impl Owner {
                 Effect::Forget { name } => drop(self.peers.hang_up(&name)),
                 Effect::Stop { why } => self.stopped = Some(ServeError::Integrity(why)),
             }
+            fail_points::after(behind);
         }
         self.sequence.store(self.machine.standing().3, Ordering::Relaxed);
         for name in disconnected {

@@ -30,6 +30,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use handfast_common::failpoints;
 use handfast_common::ids::{ContentHash, Incarnation, Key, StoreId, Xid};
 use handfast_common::messages::{AskValues, OnePhaseResult, ValuePage};
 use handfast_common::outcome::{Reason, Vote};
@@ -221,6 +222,7 @@ impl Opened {
     fn begin(store: Store, space: Arc<Space>, incarnation: Incarnation) -> Result<Self, StorageError> {
         let identity = StoreId(store.identity());
         let (mut writer, found) = Writer::open(store, Arc::clone(&space))?;
+        failpoints::reach("kv7.before_locks");
         let file = writer.file().clone();
         let snapshot = Snapshot::take(file.clone(), space)?;
         let engine = Engine::new(snapshot, &found).map_err(|twice| file.refuse("log", &twice.to_string()))?;

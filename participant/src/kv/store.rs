@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use handfast_common::codec;
+use handfast_common::failpoints;
 use handfast_common::ids::{Incarnation, LogId, Xid};
 use handfast_common::limits::MAX_STARTS;
 use handfast_common::messages::KnownStart;
@@ -88,7 +89,7 @@ impl Writer {
         while index.starts.len() > MAX_STARTS {
             changes.deletes.extend(index.starts.pop_front());
         }
-        file.write(&changes, &BTreeMap::new())?;
+        file.write(&changes, &BTreeMap::new(), Points::START)?;
         Ok(Receipt { through: 0, sequence: index.sequence })
     }
 
@@ -153,8 +154,9 @@ impl BatchWriter for Writer {
         // Also when nothing new begins: phase two may be what needs the ballast's room.
         self.space.refresh();
         let through = items.last().map_or(0, |(number, _)| *number);
+        let points = Points::of(&items);
         let (changes, values) = self.plan(&mut items)?;
-        self.file.write(&changes, &values)?;
+        self.file.write(&changes, &values, points)?;
         Ok(Receipt { through, sequence: self.index.sequence })
     }
 
@@ -167,6 +169,38 @@ impl BatchWriter for Writer {
                 done.len() + keys
             }
             Item::Forget { .. } | Item::Line(_) => AROUND,
+        }
+    }
+}
+
+/// Where a process under test may end around a write.
+#[derive(Clone, Copy)]
+struct Points([bool; KINDS.len()]);
+
+/// What is written, and the points before that, before its commit, and behind it. The last one is a start.
+const KINDS: [[&str; 3]; 4] = [
+    ["kv2.before_begin_write", "kv2.before_commit", "kv2.after_sync_before_vote"],
+    ["kv5.before_begin_write", "kv5.after_apply_before_commit", "kv5.after_commit"],
+    ["kv4.before_line", "kv4.before_line_commit", "kv4.after_line"],
+    ["kv7.before_incarnation", "kv7.before_incarnation_commit", "kv7.after_incarnation"],
+];
+
+impl Points {
+    const START: Self = Self([false, false, false, true]);
+
+    fn of(items: &[(u64, Item)]) -> Self {
+        let any = |wanted: fn(&Item) -> bool| failpoints::ENABLED && items.iter().any(|(_, item)| wanted(item));
+        Self([
+            any(|item| matches!(item, Item::Prepare { .. })),
+            any(|item| matches!(item, Item::Apply { .. })),
+            any(|item| matches!(item, Item::Line(_))),
+            false,
+        ])
+    }
+
+    fn reach(self, place: usize) {
+        for (points, _) in KINDS.iter().zip(self.0).filter(|(_, written)| *written) {
+            failpoints::reach(points[place]);
         }
     }
 }
@@ -230,7 +264,8 @@ impl File {
     }
 
     /// One write transaction, on disk when it returns.
-    fn write(&self, changes: &Changes, values: &ValueWrites<'_>) -> Result<(), StorageError> {
+    fn write(&self, changes: &Changes, values: &ValueWrites<'_>, points: Points) -> Result<(), StorageError> {
+        points.reach(0);
         self.store.write(|txn| {
             if !values.is_empty() {
                 self.values.change(txn, |table| {
@@ -246,8 +281,12 @@ impl File {
                     Ok(())
                 })?;
             }
-            self.journal.append(txn, &changes.puts, &changes.deletes).map(drop)
-        })
+            let appended = self.journal.append(txn, &changes.puts, &changes.deletes).map(drop);
+            points.reach(1);
+            appended
+        })?;
+        points.reach(2);
+        Ok(())
     }
 
     /// Everything in one snapshot, every record checked. Unreadable is damage, never absent.

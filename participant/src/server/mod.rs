@@ -9,6 +9,7 @@
 //!
 //! Nothing here looks at a branch's state or decides anything.
 
+mod fail_points;
 mod links;
 mod listing;
 mod owner;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use handfast_common::failpoints;
 use handfast_common::ids::LogId;
 use handfast_common::limits::REGISTER_EVERY;
 use handfast_common::messages::{
@@ -26,10 +27,10 @@ use handfast_common::rpc::{
 };
 use handfast_common::storage::StorageError;
 
-use super::ServeError;
 use super::links::{Call, Links, Told};
 use super::listing::{self, Doubts};
 use super::peers::{self, Peers};
+use super::{ServeError, fail_points};
 use crate::protocol::{Config, Effect, Input, Participant, ReplyTo, Timer};
 use crate::resource::{Committed, ParticipantLog, ResourceManager, Work};
 
@@ -286,6 +287,7 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                 }
             }
             (Call::Inquire(xid), CoordinatorServiceResponse::Inquire(answer)) => {
+                failpoints::reach("kv8.after_answer");
                 self.facts.push_back(Input::InquiryAnswered { xid, answer });
             }
             (Call::Enlist(xid), CoordinatorServiceResponse::Enlist(answer)) => {
@@ -331,6 +333,7 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
 
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            fail_points::before(&effect);
             match effect {
                 Effect::Reply { to, answer } => {
                     self.respond(to, |from| Response::Deliver(FromParticipant { from, answer }));

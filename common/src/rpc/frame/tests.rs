@@ -15,8 +15,9 @@ fn request(id: u64, deadline: Instant, message: &str) -> ClientMessage<String> {
 
 fn raw(payload: &[u8]) -> BytesMut {
     let mut bytes = BytesMut::new();
-    bytes.put_u32_le(payload.len() as u32);
+    bytes.put_u32_le((payload.len() + CHECKSUM_BYTES) as u32);
     bytes.put_slice(payload);
+    bytes.put_u32_le(crc32fast::hash(&bytes));
     bytes
 }
 
@@ -31,7 +32,7 @@ fn received(bytes: &mut BytesMut) -> Request<Weighed<String>> {
 fn a_request_goes_through_with_its_time_left() {
     let mut bytes = BytesMut::new();
     Client::new().encode(request(7, Instant::now() + Duration::from_secs(5), "hello"), &mut bytes).unwrap();
-    let size = bytes.len() - LENGTH_BYTES;
+    let size = bytes.len() - AROUND_BYTES;
     let request = received(&mut bytes);
     assert_eq!((request.id, request.message), (7, Weighed { bytes: size, body: "hello".to_owned() }));
     let left = request.context.deadline - Instant::now();
@@ -141,6 +142,24 @@ fn the_end_is_told_apart_from_a_cut() {
     Client::new().encode(request(1, Instant::now(), "hello"), &mut bytes).unwrap();
     bytes.truncate(bytes.len() - 1);
     assert!(matches!(Server::new().decode_eof(&mut bytes), Err(FrameError::Cut)));
+}
+
+#[test]
+fn a_bit_that_changed_on_the_way_is_found_wherever_it_is() {
+    let mut request_bytes = BytesMut::new();
+    Client::new().encode(request(1, Instant::now(), "the amount is 10"), &mut request_bytes).unwrap();
+    let mut answer_bytes = BytesMut::new();
+    Server::new().encode(Response { request_id: 1, message: Ok("committed".to_owned()) }, &mut answer_bytes).unwrap();
+    for bit in 0..request_bytes.len() * 8 {
+        let mut changed = request_bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(!matches!(Server::new().decode(&mut changed), Ok(Some(_))), "bit {bit} of a request");
+    }
+    for bit in 0..answer_bytes.len() * 8 {
+        let mut changed = answer_bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(!matches!(Client::new().decode(&mut changed), Ok(Some(_))), "bit {bit} of an answer");
+    }
 }
 
 proptest! {

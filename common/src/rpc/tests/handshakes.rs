@@ -40,19 +40,19 @@ async fn both_sides_learn_who_the_other_is() {
 #[tokio::test]
 async fn a_newer_dialer_is_told_what_this_side_speaks() {
     let node = Node::start().await;
-    let newer = Hello { versions: speaking(3, 3), ..Hello::client() };
+    let newer = Hello { versions: speaking(4, 4), ..Hello::client() };
     let error = refusal_of(&node.address.to_string(), &newer).await;
-    let text = "speaks version 3, this side 2..=2".to_owned();
+    let text = "speaks version 4, this side 3..=3".to_owned();
     assert_eq!(error, HandshakeError::VersionMismatch { own: newer.versions, peer: Versions::OWN, text });
 }
 
 #[tokio::test]
 async fn a_newer_listener_refuses_us_by_its_range() {
-    let node = Node::with("127.0.0.1:0", Caps { versions: speaking(3, 5), ..Caps::DEFAULTS }).await;
+    let node = Node::with("127.0.0.1:0", Caps { versions: speaking(4, 5), ..Caps::DEFAULTS }).await;
     let error = refusal_of(&node.address.to_string(), &Hello::client()).await;
-    let text = "speaks version 2, this side 3..=5".to_owned();
-    assert_eq!(error, HandshakeError::VersionMismatch { own: Versions::OWN, peer: speaking(3, 5), text });
-    let both = Hello { versions: speaking(2, 4), ..Hello::client() };
+    let text = "speaks version 3, this side 4..=5".to_owned();
+    assert_eq!(error, HandshakeError::VersionMismatch { own: Versions::OWN, peer: speaking(4, 5), text });
+    let both = Hello { versions: speaking(3, 4), ..Hello::client() };
     assert!(dial::<Ask, String>(&node.address.to_string(), &both, SOON).await.is_ok(), "4 is common");
 }
 
@@ -60,11 +60,11 @@ async fn a_newer_listener_refuses_us_by_its_range() {
 async fn a_later_hello_of_another_shape_still_reads_its_refusal() {
     let node = Node::start().await;
     let mut stream = TcpStream::connect(node.address).await.unwrap();
-    let mut hello = b"HFST\x03\0\x09\0\xF4\x01".to_vec();
+    let mut hello = b"HFST\x04\0\x09\0\xF4\x01".to_vec();
     hello.extend([0xEE; 500]);
     stream.write_all(&hello).await.unwrap();
     let answer = closed(&mut stream).await;
-    assert!(String::from_utf8_lossy(&answer).contains("speaks version 3..=9, this side 2..=2"));
+    assert!(String::from_utf8_lossy(&answer).contains("speaks version 4..=9, this side 3..=3"));
 }
 
 #[tokio::test]

@@ -18,9 +18,15 @@ fn frame(id: u64, microseconds: u64, body: &[u8]) -> Vec<u8> {
     payload.put_u64_le(microseconds);
     payload.put_u8(0);
     payload.put_slice(body);
+    sealed(&payload)
+}
+
+/// A frame with its length and its checksum, whatever is in it.
+fn sealed(payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    frame.put_u32_le(payload.len() as u32);
-    frame.put_slice(&payload);
+    frame.put_u32_le(payload.len() as u32 + 4);
+    frame.put_slice(payload);
+    frame.put_u32_le(crc32fast::hash(&frame));
     frame
 }
 
@@ -86,6 +92,7 @@ async fn hostile_frames_close_their_connection_and_no_other() {
         vec![0; 4],
         u32::MAX.to_le_bytes().to_vec(),
         vec![5, 0, 0, 0, 1, 2, 3, 4, 5],
+        sealed(&[1, 2, 3, 4, 5]),
     ] {
         let mut stream = node.raw().await;
         stream.write_all(&bad).await.unwrap();
@@ -100,9 +107,10 @@ async fn a_number_used_again_while_open_closes_the_connection() {
     let node = Node::start().await;
     let mut stream = node.raw().await;
     let never = codec::encode(&Ask::Never).unwrap();
-    let mut cancel = vec![10, 0, 0, 0, 2];
+    let mut cancel = vec![2];
     cancel.put_u64_le(1);
     cancel.put_u8(0);
+    let cancel = sealed(&cancel);
     // Cancelled, it is forgotten by tarpc, and still with the owner.
     stream.write_all(&[frame(1, 1_000_000, &never), cancel, frame(1, 1_000_000, &never)].concat()).await.unwrap();
     assert_eq!(closed(&mut stream).await, b"");
