@@ -177,7 +177,8 @@ fn shorten(
         }
         part = if part == 1 { 0 } else { part.div_ceil(2) };
     }
-    let story = attempt(World::over(options.clone(), stores()).narrated()).err().map(|failed| failed.story).unwrap_or_default();
+    let story =
+        attempt(World::over(options.clone(), stores()).narrated()).err().map(|failed| failed.story).unwrap_or_default();
     let story = story[story.len().saturating_sub(STORY)..].to_vec();
     Report { seed, choice: choice.clone(), violation, plan: options.plan, planned, story }
 }

@@ -23,8 +23,8 @@ use crate::disk::Disk;
 use crate::matrix::Step;
 
 pub use embedded::Embedded;
-pub(crate) use ground::{RESERVE, ROOM};
 pub use ground::{Ground, Turn};
+pub(crate) use ground::{RESERVE, ROOM};
 pub use polled::{Polled, PolledStores, polled};
 
 /// Where the stores of one world come from.

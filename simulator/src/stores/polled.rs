@@ -56,13 +56,16 @@ pub struct Polled<R> {
     store: R,
     ground: Ground,
     background: Pin<Box<dyn Future<Output = ()>>>,
-    doing: Vec<(Step, Pin<Box<dyn Future<Output = Ended>>>)>,
+    doing: Vec<(Step, Doing)>,
     ended: Vec<Ended>,
     /// What has ended with a batch that is on disk, and of which nobody has heard.
     written: Vec<Ended>,
     forces: u64,
     woken: Arc<Woken>,
 }
+
+/// Something that was begun.
+type Doing = Pin<Box<dyn Future<Output = Ended>>>;
 
 /// More rounds than any store needs to come to rest.
 const MOST_ROUNDS: usize = 10_000;
@@ -102,7 +105,7 @@ impl<R: ResourceManager + ParticipantLog> Polled<R> {
         F: Future<Output = Ended> + 'static,
     {
         let waker = Waker::from(Arc::clone(&self.woken));
-        let mut doing: Pin<Box<dyn Future<Output = Ended>>> = Box::pin(begin(self.store.clone()));
+        let mut doing: Doing = Box::pin(begin(self.store.clone()));
         match doing.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(ended) => self.ended.push(ended),
             Poll::Pending => self.doing.push((step, doing)),
@@ -192,9 +195,10 @@ impl<R: ResourceManager + ParticipantLog> SteppedStore for Polled<R> {
 
     fn commit_one_phase(&mut self, work: Work, key: Key, hash: ContentHash) -> Result<(), StorageError> {
         let xid = work.xid;
-        self.start(Step::Kv5, |store| async move {
-            Ended::OnePhase(xid, store.commit_one_phase(work, key, hash).await)
-        })
+        self.start(
+            Step::Kv5,
+            |store| async move { Ended::OnePhase(xid, store.commit_one_phase(work, key, hash).await) },
+        )
     }
 
     fn cancel(&mut self, xid: Xid, reason: Reason) -> Result<(), StorageError> {
