@@ -37,6 +37,24 @@ pub struct Report {
     pub planned: usize,
     /// The last things that happened.
     pub story: Vec<String>,
+    /// How to run it again, with all that happens.
+    pub again: String,
+}
+
+impl Choice {
+    /// The command that tells everything that happens in a seed, over embedded stores.
+    #[must_use]
+    pub fn command(&self, seed: u64) -> String {
+        let mut command = format!("handfast simulate --seed {seed}");
+        if let Some(workload) = self.workload {
+            command += &format!(" --workload {workload}");
+        }
+        if !self.nemeses.is_empty() {
+            let names: Vec<_> = self.nemeses.iter().map(|nemesis| nemesis.name()).collect();
+            command += &format!(" --nemesis {}", names.join(","));
+        }
+        command + " --trace"
+    }
 }
 
 /// The options of a seed.
@@ -93,7 +111,8 @@ pub fn options(seed: u64, choice: &Choice) -> Options {
 /// # Errors
 /// What it broke, shortened.
 pub fn run(seed: u64, choice: &Choice) -> Result<Summary, Box<Report>> {
-    run_over(seed, choice, &|| Box::new(Embedded))
+    let ran = run_over(seed, choice, &|| Box::new(Embedded));
+    ran.map_err(|report| Box::new(Report { again: choice.command(seed), ..*report }))
 }
 
 /// Runs a seed over other stores than the embedded ones; each world gets its own from `stores`.
@@ -180,22 +199,14 @@ fn shorten(
     let story =
         attempt(World::over(options.clone(), stores()).narrated()).err().map(|failed| failed.story).unwrap_or_default();
     let story = story[story.len().saturating_sub(STORY)..].to_vec();
-    Report { seed, choice: choice.clone(), violation, plan: options.plan, planned, story }
+    let again = format!("narrate_over({seed}, ..), over the same stores");
+    Report { seed, choice: choice.clone(), violation, plan: options.plan, planned, story, again }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {} breaks a promise: {}", self.seed, self.violation)?;
-        writeln!(f, "run it again, with all that happens:")?;
-        write!(f, "  HANDFAST_SEED={}", self.seed)?;
-        if let Some(workload) = self.choice.workload {
-            write!(f, " HANDFAST_WORKLOAD={workload}")?;
-        }
-        if !self.choice.nemeses.is_empty() {
-            let names: Vec<_> = self.choice.nemeses.iter().map(|nemesis| nemesis.name()).collect();
-            write!(f, " HANDFAST_NEMESES={}", names.join(","))?;
-        }
-        writeln!(f, " cargo test -p handfast-simulator --test worlds one_seed -- --nocapture")?;
+        writeln!(f, "run it again, with all that happens:\n  {}", self.again)?;
         writeln!(f, "of {} faults it takes these:", self.planned)?;
         for planned in &self.plan {
             writeln!(f, "  {:>10.3} ms  {:?}", planned.at as f64 / MS as f64, planned.fault)?;
