@@ -130,20 +130,34 @@ pub fn run_over(seed: u64, choice: &Choice, stores: MakeStores<'_>) -> Result<Su
 /// Makes the stores of one world.
 pub type MakeStores<'a> = &'a dyn Fn() -> Box<dyn Stores>;
 
-/// Runs a seed and tells everything that happened, line by line.
-///
-/// # Errors
-/// The same, with the broken promise at the end.
-pub fn narrate(seed: u64, choice: &Choice) -> Result<Summary, Box<Failed>> {
+/// A run with all that happened.
+#[derive(Debug)]
+pub struct Told {
+    /// Line by line; a broken promise is the last one.
+    pub story: Vec<String>,
+    /// What it came to, or what it broke.
+    pub ended: Result<Summary, Violation>,
+}
+
+/// Runs a seed and tells everything that happened.
+#[must_use]
+pub fn narrate(seed: u64, choice: &Choice) -> Told {
     narrate_over(seed, choice, &|| Box::new(Embedded))
 }
 
 /// The same over other stores.
-///
-/// # Errors
-/// As [`narrate`].
-pub fn narrate_over(seed: u64, choice: &Choice, stores: MakeStores<'_>) -> Result<Summary, Box<Failed>> {
-    attempt(World::over(options(seed, choice), stores()).narrated())
+#[must_use]
+pub fn narrate_over(seed: u64, choice: &Choice, stores: MakeStores<'_>) -> Told {
+    tell(World::over(options(seed, choice), stores()))
+}
+
+fn tell(world: World) -> Told {
+    let world = world.narrated();
+    let told = world.story();
+    match attempt(world) {
+        Ok(summary) => Told { story: told.take(), ended: Ok(summary) },
+        Err(failed) => Told { story: failed.story, ended: Err(failed.violation) },
+    }
 }
 
 /// A panic of a machine or a store breaks a promise like any other.
@@ -151,13 +165,14 @@ pub fn narrate_over(seed: u64, choice: &Choice, stores: MakeStores<'_>) -> Resul
 /// # Errors
 /// The first promise that was broken.
 pub fn attempt(world: World) -> Result<Summary, Box<Failed>> {
+    let told = world.story();
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(result) => result,
         Err(panic) => {
             let said = panic.downcast_ref::<String>().cloned();
             let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             let violation = Violation { oracle: "panic", what: said.unwrap_or_default(), at: 0 };
-            Err(Box::new(Failed { violation, story: Vec::new() }))
+            Err(Box::new(Failed { violation, story: told.take() }))
         }
     }
 }
@@ -196,8 +211,7 @@ fn shorten(
         }
         part = if part == 1 { 0 } else { part.div_ceil(2) };
     }
-    let story =
-        attempt(World::over(options.clone(), stores()).narrated()).err().map(|failed| failed.story).unwrap_or_default();
+    let story = tell(World::over(options.clone(), stores())).story;
     let story = story[story.len().saturating_sub(STORY)..].to_vec();
     let again = format!("narrate_over({seed}, ..), over the same stores");
     Report { seed, choice: choice.clone(), violation, plan: options.plan, planned, story, again }

@@ -57,6 +57,25 @@ impl Kind {
         Self::Hostile,
     ];
 
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Power => "power",
+            Self::Disk => "disk",
+            Self::Rot => "rot",
+            Self::Lost => "lost",
+            Self::Partition => "partition",
+            Self::Reordered => "reordered",
+            Self::Slow => "slow",
+            Self::Time => "time",
+            Self::Cancelled => "cancelled",
+            Self::Identity => "identity",
+            Self::Hostile => "hostile",
+        }
+    }
+
     /// As it stands in the matrix.
     #[must_use]
     pub const fn letter(self) -> char {
@@ -229,6 +248,12 @@ impl Cells {
     #[must_use]
     pub fn times(&self, cell: u16) -> u64 {
         self.0.get(&cell).copied().unwrap_or_default()
+    }
+
+    /// Hits of all cells of a kind.
+    #[must_use]
+    pub fn of_kind(&self, kind: Kind) -> u64 {
+        MATRIX.iter().filter_map(|(step, ..)| cell(*step, kind)).map(|cell| self.times(cell)).sum()
     }
 
     /// How many cells were hit.

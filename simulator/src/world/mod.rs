@@ -18,6 +18,7 @@ mod network;
 mod participant;
 mod stage;
 mod steps;
+mod story;
 mod strikes;
 mod timers;
 
@@ -49,6 +50,7 @@ pub(crate) use coordinator::{STORE, new_store};
 use network::Network;
 use participant::ParticipantNode;
 use stage::Stage;
+pub use story::Story;
 
 /// The log of the only coordinator.
 pub(crate) const LOG: LogId = LogId(Uuid::from_u128(0xC0));
@@ -239,7 +241,7 @@ pub struct World {
     guard: c::Guard,
     violation: Option<Violation>,
     trace: DefaultHasher,
-    narrated: Option<Vec<String>>,
+    narrated: Option<Story>,
     summary: Summary,
 }
 
@@ -312,8 +314,14 @@ impl World {
     /// Keeps a line of everything that happens.
     #[must_use]
     pub fn narrated(mut self) -> Self {
-        self.narrated = Some(Vec::new());
+        self.narrated = Some(Story::default());
         self
+    }
+
+    /// What is told, of a world that is narrated.
+    #[must_use]
+    pub fn story(&self) -> Story {
+        self.narrated.clone().unwrap_or_default()
     }
 
     /// Lets it run through faults, heals it, and looks at what it came to.
@@ -326,7 +334,7 @@ impl World {
                 self.finish();
                 Ok(self.summary)
             }
-            Err(violation) => Err(Box::new(Failed { violation, story: self.narrated.unwrap_or_default() })),
+            Err(violation) => Err(Box::new(Failed { violation, story: self.story().take() })),
         }
     }
 
@@ -445,9 +453,9 @@ impl World {
         Ok(())
     }
 
-    fn say(&mut self, line: impl FnOnce() -> String) {
-        if let Some(story) = &mut self.narrated {
-            story.push(format!("{:>10.3} ms  {}", self.now as f64 / MS as f64, line()));
+    fn say(&self, line: impl FnOnce() -> String) {
+        if let Some(story) = &self.narrated {
+            story.tell(format!("{:>10.3} ms  {}", self.now as f64 / MS as f64, line()));
         }
     }
 

@@ -47,10 +47,16 @@ fn a_store_with_a_defect_is_found_out_and_what_it_takes_is_told() {
             assert!(printed.contains(part), "{defect:?}: '{part}' is not in {printed}");
         }
         // The whole story of the seed ends with a broken promise as well, before anything was left out.
-        let story =
-            narrate_over(report.seed, &report.choice, &|| stores(Some(defect))).expect_err("it breaks one").story;
-        assert!(story.len() > report.story.len(), "{} lines", story.len());
+        let told = narrate_over(report.seed, &report.choice, &|| stores(Some(defect)));
+        assert!(told.ended.is_err() && told.story.len() > report.story.len(), "{} lines", told.story.len());
     }
+}
+
+#[test]
+fn a_panic_of_a_store_breaks_a_promise_like_any_other_and_its_story_is_told() {
+    let report = (0..SEEDS).find_map(|seed| world(seed, Some(Defect::Panics)).err()).expect("somebody commits");
+    assert_eq!((report.violation.oracle, report.violation.what.as_str()), ("panic", "a page is missing"));
+    assert!(report.story.iter().any(|line| line.contains("Commit")), "{report}");
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) enum Defect {
     ForgetsPrepared,
     /// Yes is said before the page is on disk.
     YesBeforeDisk,
+    /// It panics when it is told to commit.
+    Panics,
 }
 
 struct Inner {
@@ -315,6 +317,7 @@ impl ResourceManager for Notebook {
     fn cancel(&self, _: Xid, _: Reason) {}
 
     async fn commit(&self, xid: Xid) -> Committed {
+        assert!(self.0.defect != Some(Defect::Panics), "a page is missing");
         let promise = self.0.page.borrow().prepared.get(&xid).cloned();
         let Some(promise) = promise else {
             let done = self.0.page.borrow().done.contains_key(&xid);
