@@ -280,6 +280,13 @@ const CATALOGUE: &[Entry] = &[
         more: "It looks at data folders of stopped processes, and proves what can be proved over those that are given.",
         next: "give --coordinator DIR and --participant DIR, each as often as there are folders",
     },
+    Entry {
+        code: "HF0602",
+        what: "nothing of this name to simulate",
+        more: "A nemesis is a family of faults, a workload is what clients want. The line lists all names; docs/simulate.md \
+               says what they do.",
+        next: "choose among the names that the line lists, or leave it out: then it is drawn from the seed",
+    },
 ];
 
 #[cfg(test)]

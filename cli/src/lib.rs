@@ -13,6 +13,7 @@ mod outcome;
 mod output;
 mod registry;
 mod serve;
+mod simulate;
 mod submit;
 mod verify;
 
@@ -62,6 +63,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Moves money between processes of its own while it kills them.
     Demo(demo::DemoArgs),
+    /// Runs seeded worlds in which everything fails that can, and checks every promise.
+    Simulate(simulate::SimulateArgs),
     /// Explains an error code such as HF0103.
     Explain {
         /// The code.
@@ -107,6 +110,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Registry(command) => registry::run(&command, cli.output),
         Command::Verify(args) => verify::run(&args, cli.output),
         Command::Demo(args) => demo::run(&args, cli.output).map_err(Failure::other),
+        Command::Simulate(args) => simulate::run(&args, cli.output),
         Command::Explain { code } => errors::explain(&code, cli.output),
     }
 }
