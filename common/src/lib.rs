@@ -8,6 +8,7 @@ pub mod failpoints;
 pub mod ids;
 pub mod limits;
 pub mod messages;
+pub mod mutants;
 pub mod operation;
 pub mod outcome;
 /// The wire: service traits and the transport under them.

@@ -59,6 +59,8 @@ pub struct Session {
     pub reads: BTreeMap<Name, Vec<Read>>,
     /// Which wait for an answer is the present one.
     pub waits: u64,
+    /// The last operation is a look of a service that the client does not wait for.
+    pub late: bool,
     /// Commit or rollback was sent.
     pub over: bool,
 }
@@ -144,14 +146,17 @@ impl Ledger {
         self.0.iter()
     }
 
-    /// Lets its client work through its operations one by one.
-    pub fn open_session(&mut self, key: Key) {
+    /// Lets its client work through its operations one by one; `late`: it does not wait for the last one, if that only
+    /// looks.
+    pub fn open_session(&mut self, key: Key, late: bool) {
         if let Some(wanted) = self.0.get_mut(&key) {
             let steps = |(name, operations): (&Name, &Vec<Operation>)| -> Vec<(Name, Operation)> {
                 operations.iter().map(|operation| (name.clone(), operation.clone())).collect()
             };
-            let steps = wanted.branches.iter().flat_map(steps).collect();
-            wanted.session = Some(Session { xid: None, steps, done: 0, reads: BTreeMap::new(), waits: 0, over: false });
+            let steps: Vec<_> = wanted.branches.iter().flat_map(steps).collect();
+            let late = late && steps.last().is_some_and(|(_, last)| !last.is_write());
+            let reads = BTreeMap::new();
+            wanted.session = Some(Session { xid: None, steps, done: 0, reads, waits: 0, late, over: false });
         }
     }
 

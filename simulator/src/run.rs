@@ -42,11 +42,15 @@ pub struct Report {
 #[must_use]
 pub fn options(seed: u64, choice: &Choice) -> Options {
     let mut dice = Dice::apart(seed, 0x0071_0035);
-    let workload = choice.workload.unwrap_or_else(|| match dice.below(10) {
-        0..=4 => Workload::Bank,
-        5..=7 => Workload::Counters,
-        8 => Workload::HotKey,
-        _ => Workload::FanOut,
+    let workload = choice.workload.unwrap_or_else(|| match dice.below(11) {
+        0..=2 => Workload::Bank,
+        3..=4 => Workload::Counters,
+        5 => Workload::HotKey,
+        6 => Workload::FanOut,
+        7 => Workload::Lists,
+        8 => Workload::Registers,
+        9 => Workload::Sets,
+        _ => Workload::Mixed,
     });
     let mut nemeses = choice.nemeses.clone();
     while nemeses.len() < 2 && choice.nemeses.is_empty() {
@@ -57,9 +61,15 @@ pub fn options(seed: u64, choice: &Choice) -> Options {
     let participants = workload.participants();
     let transactions = match workload {
         Workload::FanOut => dice.between(15, 40),
-        Workload::Bank | Workload::Counters | Workload::HotKey => dice.between(40, 120),
+        Workload::Bank
+        | Workload::Counters
+        | Workload::HotKey
+        | Workload::Lists
+        | Workload::Registers
+        | Workload::Sets
+        | Workload::Mixed => dice.between(40, 120),
     };
-    let cancels = if dice.one_in(2) { 30 } else { 0 };
+    let cancels = if dice.one_in(2) || workload == Workload::Mixed { 30 } else { 0 };
     let interactive = if dice.one_in(2) { dice.between(20, 100) } else { 0 };
     let plan = draw(&mut dice, &nemeses, strikes, participants, chaos);
     Options {
@@ -98,7 +108,10 @@ pub fn narrate(seed: u64, choice: &Choice) -> Result<Summary, Box<Failed>> {
 }
 
 /// A panic of a machine or a store breaks a promise like any other.
-pub(crate) fn attempt(world: World) -> Result<Summary, Box<Failed>> {
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn attempt(world: World) -> Result<Summary, Box<Failed>> {
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(result) => result,
         Err(panic) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use handfast_common::ids::{Key, Name};
-use handfast_common::operation::{Add, Check, OnKey, Operation};
+use handfast_common::operation::{Add, Check, OnKey, Operation, Put, Read, Value};
 
 use crate::dice::Dice;
 
@@ -22,11 +22,20 @@ pub enum Workload {
     HotKey,
     /// Changes of a counter at every participant at once.
     FanOut,
+    /// Lists that are read, and appended to by whoever has read them: every read shows a whole past.
+    Lists,
+    /// Registers that are read and set: each value is set once.
+    Registers,
+    /// Elements that are put into sets at several participants, and looked for by others: there at all of them, or at none.
+    Sets,
+    /// All of these but the wide one beside each other, and of a hundred clients thirty give up.
+    Mixed,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Bank, Self::Counters, Self::HotKey, Self::FanOut];
+    pub const ALL: [Self; 8] =
+        [Self::Bank, Self::Counters, Self::HotKey, Self::FanOut, Self::Lists, Self::Registers, Self::Sets, Self::Mixed];
 
     /// As it is called in commands and tables.
     #[must_use]
@@ -36,6 +45,10 @@ impl Workload {
             Self::Counters => "counters",
             Self::HotKey => "hot-key",
             Self::FanOut => "fan-out",
+            Self::Lists => "lists",
+            Self::Registers => "registers",
+            Self::Sets => "sets",
+            Self::Mixed => "mixed",
         }
     }
 
@@ -49,8 +62,26 @@ impl Workload {
     #[must_use]
     pub const fn participants(self) -> usize {
         match self {
-            Self::Bank | Self::Counters | Self::HotKey => 3,
             Self::FanOut => 16,
+            Self::Bank | Self::Counters | Self::HotKey | Self::Lists | Self::Registers | Self::Sets | Self::Mixed => 3,
+        }
+    }
+
+    /// Whether what it reads and writes is put together to a history.
+    #[must_use]
+    pub const fn has_a_history(self) -> bool {
+        match self {
+            Self::Lists | Self::Registers | Self::Sets | Self::Mixed => true,
+            Self::Bank | Self::Counters | Self::HotKey | Self::FanOut => false,
+        }
+    }
+
+    /// Whether money moves, so that the sum of all accounts is 0.
+    #[must_use]
+    pub const fn moves_money(self) -> bool {
+        match self {
+            Self::Bank | Self::Mixed => true,
+            Self::Counters | Self::HotKey | Self::FanOut | Self::Lists | Self::Registers | Self::Sets => false,
         }
     }
 
@@ -62,6 +93,13 @@ impl Workload {
             Self::Counters => counters(dice, names, 4),
             Self::HotKey => counters(dice, names, 1),
             Self::FanOut => names.iter().map(|name| (name.clone(), changed(&counter(0)))).collect(),
+            Self::Lists => read_and_written(dice, names, key, LIST),
+            Self::Registers => read_and_written(dice, names, key, REGISTER),
+            Self::Sets => sets(dice, names, key),
+            Self::Mixed => {
+                let parts = [Self::Bank, Self::Counters, Self::HotKey, Self::Lists, Self::Registers, Self::Sets];
+                return parts[dice.index(parts.len())].draw(dice, names, key);
+            }
         };
         mark_writers(&mut branches, key);
         branches
@@ -78,9 +116,14 @@ impl fmt::Display for Workload {
 pub(crate) fn mark_writers(branches: &mut BTreeMap<Name, Vec<Operation>>, key: Key) {
     for operations in branches.values_mut() {
         if operations.iter().any(Operation::is_write) {
-            operations.push(add(&own_key(key), 1, None));
+            operations.push(own_count(key));
         }
     }
+}
+
+/// Counts that a transaction took effect.
+pub(crate) fn own_count(key: Key) -> Operation {
+    add(&own_key(key), 1, None)
 }
 
 /// Where a transaction counts how often it took effect.
@@ -93,6 +136,13 @@ pub fn own_key(key: Key) -> String {
 pub const ACCOUNT: &str = "account/";
 /// What counters begin with.
 pub const COUNTER: &str = "counter/";
+
+/// What lists begin with.
+pub const LIST: &str = "list/";
+/// What registers begin with.
+pub const REGISTER: &str = "register/";
+/// What elements of sets begin with.
+pub const SET: &str = "set/";
 
 /// Accounts of each participant.
 const ACCOUNTS: u64 = 6;
@@ -132,6 +182,64 @@ fn counters(dice: &mut Dice, names: &[Name], count: u64) -> BTreeMap<Name, Vec<O
         operations.extend(if dice.one_in(3) { vec![get(&key)] } else { changed(&key) });
     }
     branches
+}
+
+/// A number that no other transaction writes, nor this one elsewhere.
+fn unique(key: Key, written: u64) -> Value {
+    Value::Integer(i64::try_from(number_of(key) * 64 + written).unwrap_or(i64::MAX))
+}
+
+fn number_of(key: Key) -> u64 {
+    u64::try_from(key.0.as_u128()).unwrap_or(u64::MAX / 128)
+}
+
+/// Keys that are read, half of them set then. Of a list only the element to be appended is named: see [`appended`].
+fn read_and_written(dice: &mut Dice, names: &[Name], key: Key, prefix: &str) -> BTreeMap<Name, Vec<Operation>> {
+    let mut branches: BTreeMap<Name, Vec<Operation>> = BTreeMap::new();
+    let only_reads = dice.one_in(4);
+    for written in 0..dice.between(1, 4) {
+        let place = format!("{prefix}{}", dice.below(3));
+        let operations = branches.entry(names[dice.index(names.len())].clone()).or_default();
+        operations.push(get(&place));
+        if !only_reads && dice.one_in(2) {
+            operations.push(Operation::Put(Put { key: place, value: unique(key, written) }));
+        }
+    }
+    branches
+}
+
+/// Whether what is written depends on what was read before, so that it takes an interactive transaction.
+pub(crate) fn appends(branches: &BTreeMap<Name, Vec<Operation>>) -> bool {
+    branches.values().flatten().any(|operation| operation.is_write() && operation.key().starts_with(LIST))
+}
+
+/// What an operation that names an element to be appended really sets: the list that was read last, with it.
+pub(crate) fn appended(operation: &Operation, reads: &[Read]) -> Option<Operation> {
+    let Operation::Put(Put { key, value: Value::Integer(element) }) = operation else { return None };
+    if !key.starts_with(LIST) {
+        return None;
+    }
+    let before = reads.iter().rev().find(|read| read.key == *key).and_then(|read| read.value.clone());
+    let text = match before {
+        Some(Value::Text(text)) if !text.is_empty() => format!("{text},{element}"),
+        Some(_) | None => element.to_string(),
+    };
+    Some(Operation::Put(Put { key: key.clone(), value: Value::Text(text) }))
+}
+
+/// Puts an element into the sets of some participants, or looks for a few at all of them.
+fn sets(dice: &mut Dice, names: &[Name], key: Key) -> BTreeMap<Name, Vec<Operation>> {
+    let element = |number: u64| format!("{SET}{number}");
+    if dice.one_in(2) {
+        let earlier: Vec<u64> = (0..3).map(|_| number_of(key).saturating_sub(dice.below(12))).collect();
+        let looks = || earlier.iter().map(|number| get(&element(*number))).collect();
+        return names.iter().map(|name| (name.clone(), looks())).collect();
+    }
+    let first = dice.index(names.len());
+    let count = dice.index(names.len()) + 1;
+    let place = |n: usize| names[(first + n) % names.len()].clone();
+    let put = |n: usize| Operation::Put(Put { key: element(number_of(key)), value: unique(key, n as u64) });
+    (0..count).map(|n| (place(n), vec![put(n)])).collect()
 }
 
 pub(crate) fn counter(n: u64) -> String {

@@ -3,7 +3,7 @@
 //! the check that they are serializable.
 
 pub mod figures;
-pub mod history;
+pub use handfast_simulator::history;
 pub mod ledger;
 pub mod processes;
 pub mod proxied;

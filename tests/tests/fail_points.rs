@@ -18,6 +18,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_handfast-under-test");
 const ABORTED: i32 = 6;
 /// A point that is not reached in this time never is.
 const REACHED: Duration = Duration::from_secs(15);
+/// In this time somebody in doubt has asked.
+const ASKED: Duration = Duration::from_secs(1);
+/// How often somebody is brought into doubt.
+const TRIES: usize = 20;
 /// Few outcomes are kept, so that trimming has something to do.
 const CONFIGURATION: &str = "retention_count = 40\n";
 
@@ -141,18 +145,23 @@ fn ends_at(system: &mut System, point: &str, who: &str, way: Way) -> bool {
     match way {
         Way::Start | Way::Load => {}
         Way::Terminate => terminate(node),
-        Way::InDoubt => reached |= come_back_in_doubt(system, point, Way::InDoubt),
-        Way::Peer => reached |= come_back_in_doubt(system, point, Way::Peer),
+        Way::InDoubt | Way::Peer => {
+            // A kill may leave nothing in doubt, or a decision comes before anybody asks for it.
+            for _ in 0..TRIES {
+                reached = come_back_in_doubt(system, point, way) || ended_by(self::node(system, who), point, ASKED);
+                if reached {
+                    break;
+                }
+            }
+        }
         Way::Epoch => {
             system.coordinator.kill().expect("killed");
             system.coordinator.start().expect("it starts again");
         }
     }
     let node = self::node(system, who);
-    if !reached && let Ok(status) = node.wait_exit(REACHED) {
-        assert_eq!(status.signal(), Some(ABORTED), "{point}: {status}\n{}", node.log());
-        reached = true;
-    }
+    let in_doubt = matches!(way, Way::InDoubt | Way::Peer);
+    reached = reached || !in_doubt && ended_by(node, point, REACHED);
     assert!(!reached || node.log().contains(&format!("fail point {point}\n")), "{point}\n{}", node.log());
     node.set_environment(&[]);
     if !reached {
@@ -163,6 +172,13 @@ fn ends_at(system: &mut System, point: &str, who: &str, way: Way) -> bool {
         node.start().expect("it starts again");
     }
     reached
+}
+
+/// Whether it ends within this time, as a point ends it.
+fn ended_by(node: &mut Node, point: &str, within: Duration) -> bool {
+    let Ok(status) = node.wait_exit(within) else { return false };
+    assert_eq!(status.signal(), Some(ABORTED), "{point}: {status}\n{}", node.log());
+    true
 }
 
 fn node<'a>(system: &'a mut System, who: &str) -> &'a mut Node {
@@ -187,9 +203,12 @@ fn starts(node: &mut Node, point: &str) -> bool {
 /// Kills `p1` while it has branches that no decision has reached, and starts it again. Whether it ended at a point of its
 /// own before it was ready.
 fn come_back_in_doubt(system: &mut System, point: &str, way: Way) -> bool {
-    // Whoever was armed has to be at work again, and the load with it.
-    system.wait_until_usable();
-    std::thread::sleep(Duration::from_millis(100));
+    if system.coordinator.pid().is_none() {
+        system.coordinator.start().expect("it starts again");
+    }
+    // All have found each other by then, and the load is at work; if not, there is another try. Whoever was armed may have
+    // ended already.
+    std::thread::sleep(Duration::from_millis(500));
     // Stopped, the coordinator hears no vote any more; participants go on preparing what has reached them.
     pause(&system.coordinator);
     std::thread::sleep(Duration::from_millis(150));
@@ -200,8 +219,11 @@ fn come_back_in_doubt(system: &mut System, point: &str, way: Way) -> bool {
         system.coordinator.kill().expect("killed");
         return !starts(&mut system.participants[1], point);
     }
+    // It asks before the coordinator runs again and decides on the votes that it finds.
+    let ended = !starts(&mut system.participants[1], point);
+    std::thread::sleep(Duration::from_millis(150));
     resume(&system.coordinator);
-    !starts(&mut system.participants[1], point)
+    ended
 }
 
 #[test]

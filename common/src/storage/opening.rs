@@ -21,6 +21,7 @@ use super::mark::Mark;
 use super::meta::Meta;
 use super::steps::FileSteps;
 use super::store::{Options, let_go};
+use crate::mutants::{self, Mutant};
 
 /// A store that was found well, with its writes let through.
 pub(crate) struct Verified {
@@ -222,7 +223,7 @@ fn look(
         let opened = Builder::new().set_cache_size(options.cache_bytes).create_with_backend(gate.clone());
         let database = database.insert(opened.map_err(wrong("open"))?);
         // An opening after a clean stop verifies nothing.
-        if !database.check_integrity().map_err(wrong("verify"))? {
+        if !mutants::is(Mutant::UnreadableIsAbsent) && !database.check_integrity().map_err(wrong("verify"))? {
             return Err(StorageError::damaged(file, "its pages do not match their checksums or their allocation"));
         }
         let txn = database.begin_read().map_err(|e| StorageError::from_redb(file, "begin to read", e))?;
@@ -233,7 +234,8 @@ fn look(
 }
 
 fn check_hint(hint: &mut Option<Box<dyn Hint>>, file: &Path, meta: &Meta, commit: Commit) -> Result<(), StorageError> {
-    let Some(hint) = hint else { return Ok(()) };
+    let unread = mutants::is(Mutant::TornTailIsTaken);
+    let Some(hint) = hint.as_mut().filter(|_| !unread) else { return Ok(()) };
     let bytes = hint.load().map_err(|e| StorageError::from_io(file, "read the head hint", e))?;
     hint::check(&bytes, meta.identity, commit)
         .map_err(|why| StorageError::damaged_record(file, format!("of its head hint, commit {}", commit.number), why))

@@ -24,6 +24,7 @@ use super::mark::Mark;
 use super::meta::Meta;
 use super::opening::{self, Verified};
 use super::steps::{FileSteps, RealSteps};
+use crate::mutants::{self, Mutant};
 
 /// How a commit reaches the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -284,12 +285,21 @@ impl Store {
         let begun = protect(&self.file, || {
             let wrong = |e: redb::Error| StorageError::from_redb(&self.file, "begin to write", e);
             let mut txn = self.database().begin_write().map_err(|e| wrong(e.into()))?;
-            txn.set_durability(Durability::Immediate).map_err(|e| wrong(e.into()))?;
-            txn.set_two_phase_commit(self.options.commit == CommitMode::TwoPhase);
+            txn.set_durability(self.durability()).map_err(|e| wrong(e.into()))?;
+            let torn = mutants::is(Mutant::TornTailIsTaken);
+            txn.set_two_phase_commit(self.options.commit == CommitMode::TwoPhase && !torn);
             Ok(txn)
         });
         let txn = begun.map_err(|error| self.fail(error))?;
         Ok(Writing { store: self, txn: Some(txn) })
+    }
+
+    fn durability(&self) -> Durability {
+        let skipped = match self.meta.kind {
+            Kind::Coordinator => Mutant::DecisionIsNotSynced,
+            Kind::Participant => Mutant::PrepareIsNotSynced,
+        };
+        if mutants::is(skipped) { Durability::None } else { Durability::Immediate }
     }
 
     /// Closes the file in order. Dropping the store does the same, but can't tell of an error.

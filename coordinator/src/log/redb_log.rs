@@ -5,6 +5,7 @@ use uuid::Uuid;
 use handfast_common::codec;
 use handfast_common::failpoints;
 use handfast_common::ids::{LogId, RecordNumber};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::storage::{CommitMode, Folder, Journal, Options, StorageError, Store};
 
 use super::{DecisionLog, Entry, Recovered};
@@ -66,8 +67,11 @@ impl RedbLog {
 /// Where a process under test may end around the write of a batch.
 struct Points([bool; KINDS.len()]);
 
-/// What a batch may hold, and the points before its write, before its commit, and behind it.
-const KINDS: [(fn(&Record) -> bool, [&str; 3]); 6] = [
+/// Whether a record is of a kind, and the points before its write, before its commit, and behind it.
+type Kind = (fn(&Record) -> bool, [&'static str; 3]);
+
+/// What a batch may hold.
+const KINDS: [Kind; 6] = [
     (|record| matches!(record, Record::Commit(_)), ["co5.before_begin_write", "co5.before_commit", "co5.after_commit"]),
     (|record| matches!(record, Record::End { .. }), ["co9.before_end", "co9.before_end_commit", "co9.after_end"]),
     (|record| matches!(record, Record::Floor { .. }), ["co9.before_trim", "co9.before_trim_commit", "co9.after_trim"]),
@@ -118,13 +122,15 @@ impl DecisionLog for RedbLog {
         }
         let points = Points::of(batch);
         points.reach(0);
-        self.store.write(|txn| {
+        let written = self.store.write(|txn| {
             let appended = self.journal.append(txn, &puts, &deletes);
             points.reach(1);
             appended
-        })?;
-        points.reach(2);
-        Ok(())
+        });
+        if written.is_ok() {
+            points.reach(2);
+        }
+        if mutants::is(Mutant::GoesOnAfterAnError) { Ok(()) } else { written.map(drop) }
     }
 
     fn read_all(&mut self) -> Result<Recovered, StorageError> {

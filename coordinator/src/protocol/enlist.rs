@@ -6,6 +6,7 @@
 
 use handfast_common::ids::TxnId;
 use handfast_common::messages::{Addressee, Enlist, Enlisted, Micros};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Outcome, Reason, ReasonKind};
 
 use super::machine::Effects;
@@ -48,6 +49,10 @@ impl Coordinator {
                 }
                 Enlisted::Accepted { age, idle }
             }
+            Some(false) if mutants::is(Mutant::RestartTakesOver) => {
+                transaction.branches.insert(who.name.clone(), Branch::open(who));
+                Enlisted::Accepted { age, idle }
+            }
             Some(false) => self.turn_down(xid.txn, restarted(&who.name), out),
             // Whoever has not been greeted could not be told to prepare: by another start of it the branch would be lost.
             None if !greeted => Enlisted::NotYet,
@@ -55,6 +60,7 @@ impl Coordinator {
                 let why = format!("more than {} branches", self.config.max_branches);
                 self.turn_down(xid.txn, Reason::new(ReasonKind::BadWork, why), out)
             }
+            None if branches > 0 && mutants::is(Mutant::EnlistmentIsLost) => Enlisted::Accepted { age, idle },
             None => {
                 transaction.branches.insert(who.name.clone(), Branch::open(who));
                 self.arm_idle(xid.txn, out);

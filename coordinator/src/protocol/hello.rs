@@ -6,6 +6,7 @@
 
 use handfast_common::ids::{Epoch, LogId, Name, Nonce, TxnId};
 use handfast_common::messages::{Addressee, Identity, KnownStart, Order, Refusal, Seen, Welcome};
+use handfast_common::mutants::{self, Mutant};
 
 use super::machine::{Effects, Start};
 use super::peers::{Peer, PeerState, older_store, way_out};
@@ -107,10 +108,12 @@ impl Coordinator {
         let now = self.peers.get(name).and_then(Peer::ready);
         let replaced = branch.sent_to.is_some() && branch.sent_to.as_ref() != now;
         match transaction.phase {
-            Phase::Active if replaced => self.fail(txn, restarted(name), out),
+            Phase::Active if replaced && !mutants::is(Mutant::RestartTakesOver) => self.fail(txn, restarted(name), out),
             Phase::Gathering => self.gather(txn, out),
             // What it read is no longer locked: another transaction may have changed it.
-            Phase::Preparing | Phase::Releasing if branch.state == BranchState::ReadOnly && replaced => {
+            Phase::Preparing | Phase::Releasing
+                if branch.state == BranchState::ReadOnly && replaced && !mutants::is(Mutant::ReleaseIsNotAwaited) =>
+            {
                 self.fail(txn, restarted(name), out);
             }
             Phase::Releasing | Phase::Committing | Phase::Asking => self.repeat_to(txn, name, out),
@@ -122,7 +125,7 @@ impl Coordinator {
         if from.name != *name {
             return Some(format!("dialled '{name}', '{}' answered: check the address", from.name));
         }
-        let (known, _) = self.registry.get(name)?;
+        let (known, _) = self.registry.get(name).filter(|_| !mutants::is(Mutant::ForgetfulStoreIsTrusted))?;
         if known.store != from.store {
             return Some(format!(
                 "participant '{name}' has another store than the one registered ({} instead of {}): what it prepared is \
@@ -172,7 +175,8 @@ impl Coordinator {
 
     /// Whether somebody has seen what this log does not have.
     pub(super) fn is_beyond(&self, seen: Seen) -> bool {
-        self.decisions_of(seen.epoch, seen.nonce).is_none_or(|decisions| seen.decisions > decisions)
+        let known = self.decisions_of(seen.epoch, seen.nonce);
+        known.is_none_or(|decisions| seen.decisions > decisions) && !mutants::is(Mutant::SecondStartIsLetIn)
     }
 
     pub(super) fn on_refused(&mut self, name: &Name, from: &Identity, refusal: &Refusal, out: &mut Effects) {

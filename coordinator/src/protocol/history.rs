@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use handfast_common::ids::{Age, ContentHash, Key, RecordNumber, TxnId};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::Outcome;
 
 use super::machine::Effects;
@@ -82,7 +83,8 @@ impl History {
     /// Whether a key first sent when the coordinator stood at (`epoch`, `sequence`) may have been forgotten: its
     /// transaction, had there been one, may lie at or below the floor.
     pub(super) fn may_have_forgotten(&self, epoch: u64, sequence: u64) -> bool {
-        self.floor.is_some_and(|(floor, _)| (epoch, sequence) < (floor.epoch().0, floor.sequence()))
+        let below = |floor: TxnId| (epoch, sequence) < (floor.epoch().0, floor.sequence());
+        self.floor.is_some_and(|(floor, _)| below(floor)) && !mutants::is(Mutant::ForgottenKeyRuns)
     }
 
     /// Whether the outcome of `txn` has been trimmed.
@@ -155,7 +157,8 @@ impl Coordinator {
         }
         let Some(floor) = floor else { return };
         erase.extend(self.history.floor.map(|(_, record)| record));
-        let record = Record::Floor { floor, decisions: self.decisions };
+        let decisions = if mutants::is(Mutant::FloorForgetsDecisions) { 0 } else { self.decisions };
+        let record = Record::Floor { floor, decisions };
         let number = self.append(record, erase, None, false, out);
         self.history.floor = Some((floor, number));
     }

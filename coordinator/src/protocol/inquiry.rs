@@ -9,6 +9,7 @@ use std::fmt;
 use handfast_common::ids::{Key, Name, TxnId, Xid};
 use handfast_common::limits::GUARD_WAIT;
 use handfast_common::messages::{Inquiry, InquiryAnswer};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Decision, Outcome};
 
 use super::machine::{Effects, Guard};
@@ -77,6 +78,9 @@ impl Coordinator {
         if let Some(transaction) = self.live.get(&txn) {
             return match transaction.phase {
                 Phase::Committing => InquiryAnswer::Decided(Decision::Commit),
+                Phase::Preparing | Phase::Deciding if mutants::is(Mutant::AbortsWhileVoting) => {
+                    InquiryAnswer::Decided(Decision::Abort)
+                }
                 // The vote is still on, or the decision is not on disk: presuming abort here would be a second verdict.
                 Phase::Active
                 | Phase::Gathering
@@ -107,7 +111,8 @@ impl Coordinator {
             &inquiry.members
         };
         if txn.epoch() == self.epoch || self.guard_holds(members, About::Txn(txn), out) {
-            InquiryAnswer::Decided(Decision::Abort)
+            let commits = mutants::is(Mutant::PresumesCommit);
+            InquiryAnswer::Decided(if commits { Decision::Commit } else { Decision::Abort })
         } else {
             InquiryAnswer::Undecided
         }
@@ -115,6 +120,9 @@ impl Coordinator {
 
     /// Whether all of these have answered Hello in this epoch, or have been waited for long enough.
     pub(super) fn guard_holds(&mut self, names: &[Name], about: About, out: &mut Effects) -> bool {
+        if mutants::is(Mutant::GuardIsSkipped) {
+            return true;
+        }
         let mut holds = true;
         for name in names.iter().filter(|name| !self.is_greeted(name)).collect::<Vec<_>>() {
             if self.is_given_up(name) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use handfast_common::ids::{ContentHash, Key, Name, TxnId, Xid};
 use handfast_common::limits::{IDLE_PARTS, MAX_OPEN};
 use handfast_common::messages::{Begin, Begun, Commit, Micros, Rejection, Task, Told};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Outcome, Reason, ReasonKind};
 
 use super::inquiry::About;
@@ -177,7 +178,8 @@ impl Coordinator {
                 return self.fail(txn, Reason::new(ReasonKind::BadWork, why), out);
             }
         }
-        let worked = counts.iter().filter(|(_, operations)| **operations > 0);
+        let misses = !mutants::is(Mutant::EnlistmentIsLost);
+        let worked = counts.iter().filter(|(_, operations)| misses && **operations > 0);
         if let Some(name) = worked.map(|(name, _)| *name).find(|name| !transaction.branches.contains_key(*name)) {
             let why = format!("operations were answered by '{name}', which has no branch of it");
             return self.fail(txn, Reason::new(ReasonKind::Lost, why), out);

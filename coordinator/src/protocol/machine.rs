@@ -6,6 +6,7 @@ use std::time::Duration;
 use handfast_common::ids::{Age, Epoch, Key, LogId, Name, Nonce, RecordNumber, TxnId, Xid};
 use handfast_common::limits;
 use handfast_common::messages::{Order, Stamp, ToParticipant};
+use handfast_common::mutants::{self, Mutant};
 
 use super::history::History;
 use super::inquiry::Wait;
@@ -237,7 +238,7 @@ impl Coordinator {
         }
     }
 
-    fn on_epoch_forced(&mut self, out: &mut Effects) {
+    pub(super) fn on_epoch_forced(&mut self, out: &mut Effects) {
         self.ready = true;
         let known = self.registry.iter().filter(|(_, (registration, _))| !registration.address.is_empty());
         for (name, (registration, _)) in known {
@@ -334,11 +335,12 @@ impl Coordinator {
 
     /// Who speaks, to `to`: only the mark depends on who listens.
     pub(super) fn stamp(&self, to: &Name) -> Stamp {
+        let unforced = mutants::is(Mutant::UnforcedDecisionsAreCounted);
         Stamp {
             log: self.log,
             epoch: self.epoch,
             nonce: self.nonce,
-            decisions: self.decisions_forced,
+            decisions: if unforced { self.decisions } else { self.decisions_forced },
             mark: self.mark_for(to),
             clock: self.clock,
         }

@@ -6,6 +6,7 @@
 use handfast_common::ids::{Epoch, Name, Nonce, TxnId};
 use handfast_common::limits::MAX_MARK_EXCEPTIONS;
 use handfast_common::messages::Mark;
+use handfast_common::mutants::{self, Mutant};
 
 use super::Coordinator;
 use super::table::Phase;
@@ -21,6 +22,8 @@ impl Coordinator {
         let mut except = Vec::new();
         // One that only waits for a participant that was removed has ended everywhere else.
         let pending = self.live.iter().filter(|(_, transaction)| !transaction.is_at_rest());
+        let forgets = mutants::is(Mutant::MarkPassesTheUnreported);
+        let pending = pending.filter(|(_, transaction)| !(forgets && transaction.phase == Phase::Recording));
         for (txn, transaction) in pending {
             let overdue = transaction.attempts >= OVERDUE;
             let may_be_stepped_over = match transaction.phase {
@@ -55,7 +58,7 @@ impl Coordinator {
             except.truncate(MAX_MARK_EXCEPTIONS);
         }
         let reported = match self.peers.get(name) {
-            Some(peer) if peer.listed => return Mark { low, except },
+            Some(peer) if peer.listed || mutants::is(Mutant::MarkPassesTheUnreported) => return Mark { low, except },
             Some(peer) => peer.reported,
             None => None,
         };

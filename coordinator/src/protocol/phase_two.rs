@@ -2,6 +2,7 @@
 
 use handfast_common::ids::{Name, TxnId, Xid};
 use handfast_common::messages::{Identity, Order};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::Decision;
 
 use super::Coordinator;
@@ -85,7 +86,8 @@ impl Coordinator {
         branch.state = BranchState::Acknowledged;
         branch.sequence = from.sequence;
         // Whoever was removed never acknowledges: such a Commit stays listed for ever.
-        if transaction.any(BranchState::Yes) || transaction.any(BranchState::Removed) {
+        let unheard = transaction.any(BranchState::Yes) && !mutants::is(Mutant::EndsAtFirstAcknowledgement);
+        if unheard || transaction.any(BranchState::Removed) {
             return;
         }
         let acknowledged = transaction

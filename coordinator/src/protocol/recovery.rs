@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use handfast_common::ids::{Age, Epoch, LogId, Name, Nonce, RecordNumber, StoreId, TxnId, Xid};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::Outcome;
 
 use super::history::{Ended, History};
@@ -96,6 +97,9 @@ impl Coordinator {
         self.decisions_forced = self.decisions;
         let record = Record::Epoch { epoch, nonce: self.nonce, decisions: self.decisions };
         self.append(record, Vec::new(), Some(Awaited::Epoch), true, out);
+        if mutants::is(Mutant::SpeaksBeforeItsEpoch) {
+            self.on_epoch_forced(out);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use handfast_common::ids::{ContentHash, Key, Name, Ticket, TxnId};
 use handfast_common::messages::{AskOutcome, Micros, Rejection, Submit, Told};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Outcome, Reason, ReasonKind};
 
 use super::history::Ended;
@@ -132,7 +133,7 @@ impl Coordinator {
         let known_start = self.decisions_of(ticket.epoch, ticket.nonce).is_some();
         if ticket.log != self.log || !known_start || self.history.may_have_forgotten(ticket.epoch.0, ticket.sequence) {
             Standing::Forgotten
-        } else if ticket.epoch < self.epoch {
+        } else if ticket.epoch < self.epoch && !mutants::is(Mutant::OlderTicketRuns) {
             Standing::OlderEpoch
         } else {
             Standing::Present
@@ -151,7 +152,7 @@ impl Coordinator {
         } else {
             self.lists_are_in(participants, about, out)
         };
-        if heard {
+        if heard || mutants::is(Mutant::OlderKeyIsGuessed) {
             let reason = Reason::new(ReasonKind::Presumed, "an earlier start of the coordinator did not commit it");
             self.told(None, Outcome::Aborted(reason))
         } else {
@@ -163,7 +164,9 @@ impl Coordinator {
     fn fence(&mut self, key: Key, out: &mut Effects) -> Told {
         let txn = self.draw_txn();
         let outcome = Outcome::Aborted(Reason::new(ReasonKind::Fenced, "asked about before it arrived"));
-        self.keys.insert(key, txn);
+        if !mutants::is(Mutant::FenceIsNotKept) {
+            self.keys.insert(key, txn);
+        }
         let ended = Ended { key, hash: None, age: self.clock, outcome: outcome.clone(), records: Vec::new() };
         self.file(txn, ended, out);
         self.told(Some(txn), outcome)
@@ -229,7 +232,9 @@ impl Coordinator {
             since_ms: self.now_ms,
             ..Transaction::new(self.xid(txn), request.key, hash, phase, branches)
         };
-        self.keys.insert(request.key, txn);
+        if !mutants::is(Mutant::KeyIsNotKept) {
+            self.keys.insert(request.key, txn);
+        }
         self.undecided += 1;
         self.live.insert(txn, transaction);
         out.push(Effect::SetTimer { timer: Timer::Prepare(txn), after, jitter: false });

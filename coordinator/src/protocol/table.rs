@@ -19,6 +19,8 @@
 
 use std::fmt;
 
+use handfast_common::mutants::{self, Mutant};
+
 /// Where a transaction stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Phase {
@@ -157,6 +159,7 @@ pub fn next(phase: Option<Phase>, event: Event) -> Result<Phase, Illegal> {
         (P::Releasing, E::HeldNoneWrote) => Ok(P::Ended),
         // After the Commit record is handed over there is no `Failed`: that is promise A2.
         (P::Active | P::Gathering | P::Preparing | P::Releasing, E::Failed) => Ok(P::Ended),
+        (P::Deciding, E::Failed) if mutants::is(Mutant::TimeoutUndecides) => Ok(P::Ended),
         (P::Deciding, E::CommitForced) => Ok(P::Committing),
         (P::Committing, E::AllAcknowledged | E::FoundEnd) => Ok(P::Ended),
         // For one branch a lost answer is no `Failed` either: the participant may have committed.

@@ -2,6 +2,7 @@
 
 use handfast_common::ids::{Name, TxnId, Xid};
 use handfast_common::messages::{Addressee, Identity, Member, Order, Prepare, Task, ToParticipant, Told};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Decision, Outcome, Payload, Reason, ReasonKind, Vote};
 
 use super::history::Ended;
@@ -24,7 +25,7 @@ impl Coordinator {
         let enlisted = transaction.branches.values().zip(&members);
         let mut replaced =
             enlisted.filter(|(branch, member)| branch.sent_to.as_ref().is_some_and(|to| *to != member.who));
-        if let Some((_, member)) = replaced.next() {
+        if let Some((_, member)) = replaced.next().filter(|_| !mutants::is(Mutant::RestartTakesOver)) {
             let reason = restarted(&member.who.name);
             return self.fail(txn, reason, out);
         }
@@ -69,7 +70,7 @@ impl Coordinator {
         let Some(transaction) = self.live.get_mut(&xid.txn).filter(|transaction| transaction.xid == xid) else {
             return self.on_late_vote(name, from, xid, &vote, out);
         };
-        let (phase, exact) = (transaction.phase, transaction.exact);
+        let (phase, exact) = (transaction.phase, transaction.exact || mutants::is(Mutant::SharedReaderLetsGo));
         let Some(branch) = transaction.branches.get_mut(name) else { return };
         if phase != Phase::Preparing
             || branch.state != BranchState::Asked
@@ -146,7 +147,8 @@ impl Coordinator {
             return;
         }
         branch.state = BranchState::Released;
-        if !held || branch.incarnation() != Some(from.incarnation) {
+        let lost = !held || branch.incarnation() != Some(from.incarnation);
+        if lost && !mutants::is(Mutant::ReleaseIsNotAwaited) {
             let why = format!("'{name}' gave up what it had read before all votes were in");
             return self.fail(xid.txn, Reason::new(ReasonKind::Lost, why), out);
         }
@@ -187,6 +189,13 @@ impl Coordinator {
         let number = self.append(record, Vec::new(), Some(Awaited::Decision(txn, decision)), true, out);
         if let Some(transaction) = self.live.get_mut(&txn) {
             transaction.records.push(number);
+        }
+        if mutants::is(Mutant::TellsBeforeForce) {
+            self.tell_committed(txn, out);
+        }
+        if mutants::is(Mutant::OrdersBeforeForce) && self.awaited.remove(&number).is_some() {
+            self.advance(txn, Event::CommitForced, out);
+            self.repeat(txn, out);
         }
     }
 
@@ -231,6 +240,9 @@ impl Coordinator {
             Phase::Gathering => {
                 let why = format!("not reachable: {missing}");
                 self.fail(txn, Reason::new(ReasonKind::Unreachable, why), out);
+            }
+            Phase::Deciding if mutants::is(Mutant::TimeoutUndecides) => {
+                self.fail(txn, Reason::new(ReasonKind::PrepareTimeout, "undecided again"), out);
             }
             Phase::Preparing | Phase::Releasing => {
                 let why = format!("no vote in time from: {missing}");

@@ -23,12 +23,13 @@ use std::sync::Arc;
 
 use handfast_common::ids::{LogId, Nonce, TxnId, Xid};
 use handfast_common::messages::{Mark, OnePhaseResult};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::operation::Value;
 use handfast_common::outcome::{Reason, ReasonKind, Vote};
 use handfast_common::storage::{StorageError, Urgency};
 use uuid::Uuid;
 
-use super::locks::{LockTable, Woken};
+use super::locks::{LockTable, Mode, Woken};
 use super::record::{Found, Held, Item, PrepareRecord, encode_done};
 use crate::protocol::{Done, Line};
 use crate::resource::{Committed, Execution};
@@ -157,7 +158,9 @@ impl<V: View> Engine<V> {
         };
         for PrepareRecord { prepared, age, held } in &found.prepared {
             let xid = prepared.xid;
-            for Held { key, mode, .. } in held.iter() {
+            let shared = !mutants::is(Mutant::SharedLocksAreLost);
+            let rebuilt = held.iter().filter(|held| shared || held.mode == Mode::Exclusive);
+            for Held { key, mode, .. } in rebuilt.filter(|_| !mutants::is(Mutant::LocksAreNotRebuilt)) {
                 if !engine.locks.hold_recovered(xid, *age, key, *mode) {
                     return Err(HeldTwice { xid, key: key.clone() });
                 }
@@ -169,6 +172,12 @@ impl<V: View> Engine<V> {
             engine.done.insert(*xid, Marker { durable: true, one_phase: one_phase.clone() });
         }
         Ok(engine)
+    }
+
+    /// Somebody who waits for one that is not younger, and the key: see [`LockTable::younger_waiter`].
+    #[must_use]
+    pub fn younger_waiter(&self) -> Option<(Xid, &str)> {
+        self.locks.younger_waiter()
     }
 
     /// Gives out the orders since the last time, in order.
@@ -184,6 +193,9 @@ impl<V: View> Engine<V> {
         if let Some(Branch::Waiting(waiting)) = self.branches.get(&xid) {
             self.end(refusal(xid, &waiting.then, reason));
             self.give_up(xid);
+        }
+        if mutants::is(Mutant::YesLetsLocksGo) {
+            self.woken.extend(self.locks.release_all(xid));
         }
         self.settle()
     }
@@ -255,7 +267,11 @@ impl<V: View> Engine<V> {
     /// Forces a coordinator's line; ends with [`Ended::Force`] of the number given.
     pub fn force(&mut self, line: Line) -> u64 {
         self.trim(&line);
-        self.hand(Item::Line(line), Urgency::Force, Some(Handed::Force));
+        let spoken = mutants::is(Mutant::EpochStaysInMemory);
+        self.hand(Item::Line(line), Urgency::Force, (!spoken).then_some(Handed::Force));
+        if spoken {
+            self.end(Ended::Force(self.number));
+        }
         self.number
     }
 
@@ -311,7 +327,9 @@ impl<V: View> Engine<V> {
     fn prepared(&mut self, xid: Xid) {
         // An abort may have come before: then it is answered already.
         let Some(Branch::Preparing(voted)) = self.branches.remove(&xid) else { return };
-        self.end(Ended::Prepare(xid, Vote::Yes(voted.reads.clone())));
+        if !mutants::is(Mutant::YesBeforeForce) {
+            self.end(Ended::Prepare(xid, Vote::Yes(voted.reads.clone())));
+        }
         self.branches.insert(xid, Branch::Prepared(voted));
     }
 
@@ -351,16 +369,22 @@ impl<V: View> Engine<V> {
 
     /// Whether a marker, memory or the mark says that there is nothing to begin any more.
     fn has_ended(&self, xid: Xid) -> bool {
-        self.done.contains_key(&xid) || self.ended.contains_key(&xid) || self.is_below_mark(xid)
+        let ended = self.done.contains_key(&xid) || self.ended.contains_key(&xid) || self.is_below_mark(xid);
+        ended && !mutants::is(Mutant::WorkRunsAgain)
     }
 
     fn is_below_mark(&self, xid: Xid) -> bool {
-        self.marks.get(&xid.log).is_some_and(|mark| mark.covers(xid.txn))
+        self.marks.get(&xid.log).is_some_and(|mark| mark.covers(xid.txn)) && !mutants::is(Mutant::LatePrepareRuns)
+    }
+
+    fn has_room(&self) -> bool {
+        self.view.has_room() || mutants::is(Mutant::WorksWithoutRoom)
     }
 
     fn remember(&mut self, xid: Xid, ending: Ending) {
         // Below the mark nothing would ever trim it, and nothing begins there anyway.
-        if !self.is_below_mark(xid) {
+        let forgets = mutants::is(Mutant::NoIsForgotten) || mutants::is(Mutant::DroppedBranchBeginsAfresh);
+        if !self.is_below_mark(xid) && !forgets {
             self.ended.insert(xid, ending);
         }
     }

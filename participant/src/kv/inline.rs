@@ -204,6 +204,12 @@ impl InlineStore {
         std::mem::take(&mut self.ended)
     }
 
+    /// Somebody who waits for one that is not younger, and the key: for oracles.
+    #[must_use]
+    pub fn younger_waiter(&self) -> Option<(Xid, &str)> {
+        self.engine.younger_waiter()
+    }
+
     /// Last committed values.
     ///
     /// # Errors

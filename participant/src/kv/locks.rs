@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use handfast_common::ids::{Age, TxnId, Xid};
+use handfast_common::mutants::{self, Mutant};
 use serde::{Deserialize, Serialize};
 
 /// Who holds which key, and who waits for it.
@@ -74,6 +75,7 @@ impl LockTable {
         // Whoever upgrades passes all that are queued: they wait for its shared lock already.
         let ahead = if upgrade { 0 } else { queue.waiting.len() };
         let (free, may_wait) = queue.judge(claim, ahead);
+        let may_wait = may_wait || (mutants::is(Mutant::WaitsAreJudgedOnce) && queue.judge(claim, 0).1);
         if free {
             queue.grant(claim);
             if !upgrade {
@@ -126,6 +128,16 @@ impl LockTable {
     #[must_use]
     pub fn hold_recovered(&mut self, xid: Xid, age: Age, key: &str, mode: Mode) -> bool {
         self.acquire(xid, age, key, mode) == Acquired::Granted
+    }
+
+    /// Somebody who waits for one that is not younger, and the key: there is nobody, or two could wait for each other.
+    #[must_use]
+    pub fn younger_waiter(&self) -> Option<(Xid, &str)> {
+        let wrong = |queue: &Queue| {
+            let mut waiting = queue.waiting.iter().enumerate();
+            waiting.find(|(ahead, claim)| !queue.judge(**claim, *ahead).1).map(|(_, claim)| claim.rank.xid)
+        };
+        self.keys.iter().find_map(|(key, queue)| Some((wrong(queue)?, key.as_str())))
     }
 
     /// Whether nobody holds anything.
@@ -231,6 +243,7 @@ impl Queue {
                 woken.push(Woken { xid: first.rank.xid, granted: true });
             }
             let doomed = (0..self.waiting.len()).find(|&at| !self.judge(self.waiting[at], at).1);
+            let doomed = doomed.filter(|_| !mutants::is(Mutant::WaitsAreJudgedOnce));
             let Some(doomed) = doomed.and_then(|at| self.waiting.remove(at)) else { return };
             woken.push(Woken { xid: doomed.rank.xid, granted: false });
         }

@@ -16,6 +16,7 @@ use handfast_common::failpoints;
 use handfast_common::ids::{Incarnation, LogId, Xid};
 use handfast_common::limits::MAX_STARTS;
 use handfast_common::messages::KnownStart;
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::operation::Value;
 use handfast_common::storage::{BatchWriter, Counted, Journal, Space, StorageError, Store};
 use redb::ReadTransaction;
@@ -118,8 +119,10 @@ impl Writer {
                     if *prepared {
                         changes.deletes.push(index.take_prepared(*xid, file)?);
                     }
-                    let number = changes.put(&mut index.last, xid.txn.0, std::mem::take(done));
-                    index.done.insert(*xid, number);
+                    if !mutants::is(Mutant::AppliesWithoutMarker) {
+                        let number = changes.put(&mut index.last, xid.txn.0, std::mem::take(done));
+                        index.done.insert(*xid, number);
+                    }
                     for Held { key, write, .. } in held.iter() {
                         if let Some(write) = write {
                             values.insert(key.as_str(), (xid.txn.0, write.value()));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use handfast_common::codec::{self, CodecError};
 use handfast_common::limits::{MAX_OPERATIONS, MAX_TRANSACTION_BYTES};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::operation::{Add, Check, Operation, Read, Value, validate};
 use handfast_common::outcome::{Payload, Reason, ReasonKind};
 use serde::{Deserialize, Serialize};
@@ -67,7 +68,8 @@ struct Reads(#[serde(deserialize_with = "codec::bounded::<_, _, MAX_OPERATIONS>"
 pub(super) fn locks_of(operations: &[Operation]) -> BTreeMap<&str, Mode> {
     let mut locks = BTreeMap::new();
     for operation in operations {
-        let mode = if operation.is_write() { Mode::Exclusive } else { Mode::Shared };
+        let writes = operation.is_write() && !mutants::is(Mutant::WritesUnderSharedLocks);
+        let mode = if writes { Mode::Exclusive } else { Mode::Shared };
         let held = locks.entry(operation.key()).or_insert(mode);
         *held = mode.max(*held);
     }

@@ -6,6 +6,7 @@ use handfast_common::ids::{Age, ContentHash, Key, Name, Xid};
 use handfast_common::messages::{
     Answer, Enlisted, ExecuteResult, OnePhaseResult, OperationId, PeerAnswer, Refusal, Seen, Task, Unsaid,
 };
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Payload, Reason, ReasonKind, Vote};
 
 use super::error::{Illegal, Kind};
@@ -234,6 +235,9 @@ impl Context<'_> {
     /// Whoever waits for an epoch that has been replaced is told so: a coordinator that has been left behind must not
     /// count a late Yes (t19).
     pub(super) fn fence(&mut self, waiting: &mut Vec<ReplyTo>, seen: Seen) {
+        if mutants::is(Mutant::ZombieHearsVotes) {
+            return;
+        }
         for to in std::mem::take(waiting) {
             self.refuse(to, Refusal::Fenced(seen));
         }

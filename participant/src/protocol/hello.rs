@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use handfast_common::ids::{Age, LogId, Name, Xid};
 use handfast_common::limits::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
 use handfast_common::messages::{Answer, KnownStart, Mark, Refusal, Seen, Stamp, Unconfirmed, Welcome};
+use handfast_common::mutants::{self, Mutant};
 
 use super::branch::State;
 use super::error::{Halt, Illegal};
@@ -91,11 +92,13 @@ impl Coordinator {
     /// coordinator that was restarted re-sends the decisions of its earlier epochs (t12a).
     pub(super) fn admit(&self, from: &Stamp) -> Result<(), Refusal> {
         let Some(seen) = self.highest() else { return Err(Refusal::HelloFirst) };
-        if from.epoch < seen.epoch {
+        if from.epoch < seen.epoch && mutants::is(Mutant::OldEpochIsObeyed) {
+            Ok(())
+        } else if from.epoch < seen.epoch {
             Err(Refusal::Fenced(seen))
         } else if from.epoch > seen.epoch {
             Err(Refusal::HelloFirst)
-        } else if from.nonce != seen.nonce {
+        } else if from.nonce != seen.nonce && !mutants::is(Mutant::SecondStartIsLetIn) {
             Err(Refusal::ForeignNonce(seen))
         } else if self.entering.is_some() {
             Err(Refusal::HelloFirst)
@@ -112,6 +115,7 @@ impl Coordinator {
             |after: Seen| after.epoch == seen.epoch && after.nonce == seen.nonce && after.decisions >= seen.decisions;
         match from.epoch.cmp(&seen.epoch) {
             Ordering::Less => Err(Refusal::Fenced(seen)),
+            Ordering::Equal | Ordering::Greater if mutants::is(Mutant::SecondStartIsLetIn) => Ok(()),
             Ordering::Equal if from.nonce != seen.nonce => Err(Refusal::ForeignNonce(seen)),
             Ordering::Greater if !after.is_some_and(knows) => Err(Refusal::SeenBefore(seen)),
             Ordering::Equal | Ordering::Greater => Ok(()),
@@ -206,7 +210,9 @@ impl Participant {
         for xid in live {
             self.feed(xid, Event::Replaced(seen), out)?;
         }
-        let draining = self.branches_of(log).filter(|(_, state)| state.is_working()).map(|(xid, _)| *xid).collect();
+        let waits = !mutants::is(Mutant::HelloDoesNotWait);
+        let draining = self.branches_of(log).filter(|(_, state)| waits && state.is_working());
+        let draining = draining.map(|(xid, _)| *xid).collect();
         let coordinator = self.coordinators.entry(log).or_default();
         coordinator.entering = Some(Entering { seen, name, waiting: vec![waiting], draining });
         coordinator.force(log, out);

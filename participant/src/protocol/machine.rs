@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_common::ids::{Age, Incarnation, Key, LogId, Nonce, TxnId, Xid};
-use handfast_common::messages::{InquiryAnswer, OnePhaseResult, Seen, Stamp};
+use handfast_common::messages::{InquiryAnswer, Mark, OnePhaseResult, Seen, Stamp};
 use handfast_common::outcome::Decision;
 use uuid::Uuid;
 
@@ -65,6 +65,12 @@ impl Participant {
     #[must_use]
     pub fn seen(&self, log: LogId) -> Option<Seen> {
         self.coordinators.get(&log)?.line.as_ref().map(|line| line.seen)
+    }
+
+    /// The mark of a coordinator as it was last heard: nothing below it runs any more.
+    #[must_use]
+    pub fn mark_of(&self, log: LogId) -> Option<&Mark> {
+        self.coordinators.get(&log)?.mark()
     }
 
     /// Who this is.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use handfast_common::ids::{Age, ContentHash};
 use handfast_common::limits::{MAX_BRANCH_OPERATIONS, MAX_QUEUED_OPERATIONS, MAX_TRANSACTION_BYTES};
 use handfast_common::messages::{ExecuteResult, OperationId};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Payload, Reason, ReasonKind};
 
 use super::branch::Barred;
@@ -113,7 +114,7 @@ impl Open {
     pub(super) fn take(&mut self, order: ExecuteOrder) -> Taken {
         let ExecuteOrder { reply, id, digest, work, wait, coordinator: _ } = order;
         let other = || Taken::Doomed(Reason::new(ReasonKind::BadWork, "an operation's number came with other work"));
-        if let Some(kept) = self.results.get(&id) {
+        if let Some(kept) = self.results.get(&id).filter(|_| !mutants::is(Mutant::OperationRunsAgain)) {
             return if kept.digest == digest { Taken::Known(kept.result.clone()) } else { other() };
         }
         let running = self.running.as_mut().map(|running| (running.id, running.digest, &mut running.waiting));
@@ -205,9 +206,10 @@ impl Open {
     pub(super) fn complete(&self, operations: u64, exact: bool) -> Result<(), Reason> {
         let executed = self.results.len() as u64;
         let lost = |detail| Err(Reason::new(ReasonKind::Lost, detail));
-        if self.is_busy() {
+        let counts = !mutants::is(Mutant::RestartTakesOver) && !mutants::is(Mutant::DroppedBranchBeginsAfresh);
+        if self.is_busy() && !mutants::is(Mutant::CommitsPastRunningWork) {
             lost("an operation still waits or runs".to_owned())
-        } else if executed < operations || (exact && executed != operations) {
+        } else if counts && (executed < operations || (exact && executed != operations)) {
             lost(format!("{executed} operations ran, and its client counts {operations}"))
         } else {
             Ok(())

@@ -2,6 +2,7 @@
 
 use handfast_common::ids::{ContentHash, Key, Xid};
 use handfast_common::messages::{Addressee, OnePhase, Order, Prepare, Refusal, Stamp, Task, ToParticipant};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Decision, Payload};
 
 use super::branch::State;
@@ -45,6 +46,9 @@ impl Participant {
             Some(coordinator) => coordinator.admit(from)?,
             None => return Err(Refusal::HelloFirst),
         }
+        if mutants::is(Mutant::FencesByTransaction) && address.xid.txn.epoch() < from.epoch {
+            return Err(Refusal::HelloFirst);
+        }
         let Addressee { name, store, incarnation } = address.to;
         let start = !address.exact || *incarnation == self.config.incarnation;
         let ours = *name == self.config.name && *store == self.config.store && start;
@@ -56,7 +60,8 @@ impl Participant {
         let Prepare { to: _, xid, age, wait, coordinator, members, task } = order;
         self.hear_clock(age);
         // Whatever became of it, nothing below the mark runs again (t05).
-        let Some(seen) = self.seen(from.log).filter(|_| !self.covers(xid)) else {
+        let covered = self.covers(xid) && !mutants::is(Mutant::LatePrepareRuns);
+        let Some(seen) = self.seen(from.log).filter(|_| !covered) else {
             refuse(reply, Refusal::BelowMark, out);
             return Ok(());
         };

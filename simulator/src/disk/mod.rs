@@ -7,7 +7,6 @@
 mod image;
 mod loss;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -59,11 +58,13 @@ struct Inner {
     /// Operations that change something, since this disk was made.
     operations: u64,
     plan: Vec<(u64, Trouble)>,
-    /// What each loss of [`Disk::foresee`] would have left when trouble first struck, as digests.
-    foreseen: Vec<u64>,
+    /// Of each loss of [`Disk::foresee`], the first one that would have left the same when trouble first struck.
+    foreseen: Vec<usize>,
     foresee: Vec<Loss>,
     /// The plan's trouble has come and is not dealt with.
     struck: Option<Trouble>,
+    /// How often it has.
+    strikes: u64,
     off: bool,
     /// The next sync does nothing and says that it did.
     lies: bool,
@@ -120,15 +121,21 @@ impl Disk {
         self.lock().foresee = losses.to_vec();
     }
 
-    /// A digest for each of them.
+    /// For each of them, the number of the first one that leaves the same.
     #[must_use]
-    pub fn foreseen(&self) -> Vec<u64> {
+    pub fn foreseen(&self) -> Vec<usize> {
         self.lock().foreseen.clone()
     }
 
     /// Nothing happens any more.
     pub fn unplan(&self) {
         self.lock().plan.clear();
+    }
+
+    /// How often something has happened.
+    #[must_use]
+    pub fn strikes(&self) -> u64 {
+        self.lock().strikes
     }
 
     /// What has happened since the last [`Self::power_on`], if it has.
@@ -187,6 +194,7 @@ impl Inner {
         let Some(at) = self.plan.iter().position(|(at, _)| *at == self.operations) else { return Ok(()) };
         let (_, trouble) = self.plan.swap_remove(at);
         self.struck = Some(trouble);
+        self.strikes += 1;
         match trouble {
             Trouble::Kill => {
                 self.off = true;
@@ -194,10 +202,11 @@ impl Inner {
             }
             Trouble::PowerLoss(_) => {
                 self.unsynced.extend(step);
-                for loss in std::mem::take(&mut self.foresee) {
-                    let left = self.left(loss);
-                    self.foreseen.push(digest_of(&left));
-                }
+                // Pages that were not touched are shared, so most of this compares pointers.
+                let left: Vec<Content> = self.foresee.iter().map(|loss| self.left(*loss)).collect();
+                let first = |content| left.iter().position(|other| other == content).unwrap_or_default();
+                self.foreseen.extend(left.iter().map(first));
+                self.foresee.clear();
                 self.off = true;
                 Err(io::Error::other("the power went"))
             }
@@ -224,12 +233,6 @@ impl Inner {
         words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
         rest.iter().for_each(|byte| mix(u64::from(*byte)));
     }
-}
-
-fn digest_of(content: &Content) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Numbers that every Unix has for them.

@@ -15,7 +15,7 @@ pub(crate) struct BindingVotes {
     /// Yes was said, and neither done nor undone is known here.
     owed: BTreeMap<usize, BTreeSet<Xid>>,
     acknowledged: BTreeMap<usize, BTreeSet<Xid>>,
-    /// The order to undo was given to the store: after a crash it may be there again.
+    /// The order to undo was given to the store: after a crash it may be there again, and be undone again.
     undoing: BTreeMap<usize, BTreeSet<Xid>>,
 }
 
@@ -24,7 +24,9 @@ impl BindingVotes {
     pub(crate) fn said(&mut self, n: usize, answer: &Answer) -> Verdict {
         match answer {
             Answer::Voted { xid, vote: Vote::Yes(_) } => {
-                let ended = self.acknowledged.get(&n).is_some_and(|acknowledged| acknowledged.contains(xid));
+                // A copy of its Prepare gets the same vote; that promises nothing once its decision has been carried out.
+                let mut ends = [&self.acknowledged, &self.undoing].into_iter().filter_map(|ended| ended.get(&n));
+                let ended = ends.any(|ended| ended.contains(xid));
                 if !ended {
                     self.owed.entry(n).or_default().insert(*xid);
                 }
@@ -55,6 +57,12 @@ impl BindingVotes {
         self.owed.entry(n).or_default().remove(&xid);
         self.undoing.entry(n).or_default().insert(xid);
         Ok(())
+    }
+
+    /// Its folder is replaced by an older copy: what was promised since is for others to remember.
+    pub(crate) fn put_back(&mut self, n: usize) {
+        self.owed.remove(&n);
+        self.acknowledged.remove(&n);
     }
 
     /// A participant starts, and this is what it found.

@@ -74,6 +74,11 @@ impl Durability {
         }
     }
 
+    /// Its folder is replaced by an older copy: what was told since is for others to remember.
+    pub(crate) fn put_back(&mut self) {
+        self.told.clear();
+    }
+
     /// The coordinator starts, and this is its log.
     pub(crate) fn coordinator_found(&mut self, records: &[Numbered]) -> Verdict {
         self.handed.clear();

@@ -10,10 +10,13 @@ mod conservation;
 mod durability;
 mod exactly_once;
 mod fencing;
+mod histories;
 mod liveness;
 mod no_dirty_effects;
+mod room;
 mod serializability;
 mod stable_decision;
+mod wait_die;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,7 +53,8 @@ pub(crate) struct Oracles {
     pub(crate) stable_decision: stable_decision::StableDecision,
     pub(crate) binding_votes: binding_votes::BindingVotes,
     pub(crate) durability: durability::Durability,
-    pub(crate) fencing: fencing::Fencing,
+    pub(crate) fencing: Fencing,
+    pub(crate) room: room::Room,
 }
 
 /// The end of a run: what is in the stores, and what the clients know.
@@ -81,9 +85,12 @@ impl End<'_> {
             ("no dirty effects", no_dirty_effects::aborted_is_not_there(self)),
             ("bank sum", bank_sum::nothing_is_lost(self)),
             ("serializability", serializability::has_an_order(self)),
+            ("serializability", histories::could_have_run_one_after_the_other(self)),
         ]
     }
 }
 
 pub(crate) use baseline::{CoordinatorLeft, ParticipantLeft};
 pub(crate) use conservation::begun_is_live_and_ended;
+pub(crate) use fencing::Fencing;
+pub(crate) use wait_die::only_older_ones_wait;

@@ -9,7 +9,7 @@ use super::{Body, Event, Scripted, World};
 use crate::clients::{Known, content_hash};
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS};
-use crate::workload::mark_writers;
+use crate::workload::{appends, mark_writers};
 
 /// How often a transaction is tried again.
 const ATTEMPTS: u32 = 3;
@@ -29,7 +29,8 @@ impl World {
         let names = self.names();
         let branches = self.options.workload.draw(&mut self.dice, &names, self.ledger.next_key());
         let key = self.ledger.enter(branches, ticket, before, self.now);
-        if self.dice.below(100) < self.options.interactive {
+        let must = self.ledger.get(key).is_some_and(|wanted| appends(&wanted.branches));
+        if self.dice.below(100) < self.options.interactive || must {
             return self.open(key);
         }
         self.send(Host::Clients, Host::Coordinator, Body::Submit(key));
@@ -69,6 +70,7 @@ impl World {
         let Some(wanted) = self.ledger.get(key) else { return };
         let (request, hash) = (wanted.request.clone(), content_hash(&wanted.request));
         if self.coordinator.is_ready() {
+            self.note_ticket(Step::Lib2, request.ticket);
             let reply = self.coordinator.expect(Asker::Client(key, true));
             self.coordinate(c::Input::TransactionSubmitted { reply, request, hash });
         }
@@ -88,12 +90,14 @@ impl World {
     pub(super) fn on_ask(&mut self, key: Key) {
         let Some(question) = self.ledger.question(key) else { return };
         if self.coordinator.is_ready() {
+            question.ticket.into_iter().for_each(|ticket| self.note_ticket(Step::Lib3, ticket));
             let reply = self.coordinator.expect(Asker::Client(key, false));
             self.coordinate(c::Input::OutcomeAsked { reply, question });
         }
     }
 
     pub(super) fn on_told(&mut self, key: Key, submitted: bool, told: &Told) {
+        self.told_on_stage(key, told);
         let Some(wanted) = self.ledger.get(key) else { return };
         if submitted && wanted.cancelled {
             return;
@@ -102,7 +106,7 @@ impl World {
         let verdict = self.ledger.hear(key, told, self.now);
         self.judge("stable decision", verdict);
         let retries = matches!(self.ledger.get(key).map(|wanted| &wanted.known), Some(Known::Aborted(true, _)));
-        let scripted = !self.options.script.is_empty();
+        let scripted = !self.options.script.is_empty() || self.stage.is_some();
         if !knew && retries && !scripted && attempt < ATTEMPTS && self.healed.is_none() {
             let after = self.dice.between(1, 50) * MS;
             self.at(after, Event::NewTransaction(Some(key)));

@@ -30,20 +30,23 @@ pub(crate) const STORE: StoreOptions = StoreOptions {
 
 const NAME: &str = "coordinator";
 
+/// What the operator reads when a participant is refused because its folder is an older copy.
+const OLDER_COPY: &str = "newest data folder";
+
 thread_local! {
     /// Stores that were made before: the same world needs the same ones thousands of times.
-    static MADE: RefCell<BTreeMap<String, Content>> = const { RefCell::new(BTreeMap::new()) };
+    static MADE: RefCell<BTreeMap<(String, Uuid), Content>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A disk with a new store. It gets its name only when all of it, head hint included, is synced.
 pub(super) fn new_store(role: Role, name: &str, identity: Uuid) -> Disk {
-    let content = MADE.with_borrow_mut(|made| match made.get(name) {
+    let content = MADE.with_borrow_mut(|made| match made.get(&(name.to_owned(), identity)) {
         Some(content) => content.clone(),
         None => {
             let disk = Disk::default();
             let created = Store::create_over(disk.clone(), Some(&mut *disk.hint()), name, (role, name), identity);
             created.expect("a store can be made on an empty disk");
-            made.insert(name.to_owned(), disk.content());
+            made.insert((name.to_owned(), identity), disk.content());
             disk.content()
         }
     });
@@ -59,12 +62,15 @@ pub(super) enum Asker {
     InDoubt(usize, u64, Xid),
     Enlisting(usize, u64, Xid),
     Beginner(Key),
+    /// Somebody who has only the key, and is told at once.
+    Onlooker(Key),
     /// A client that does not wait for the answer.
     Nobody,
 }
 
 #[derive(Debug)]
 pub(super) struct CoordinatorNode {
+    pub(super) name: &'static str,
     pub(super) disk: Disk,
     pub(super) machine: Option<c::Coordinator>,
     log: Option<RedbLog>,
@@ -87,12 +93,19 @@ pub(super) struct CoordinatorNode {
     /// Dies at its first effect of this step: after it, or before.
     pub(super) dies_at: Option<(Step, bool, u64)>,
     pub(super) effects: u64,
+    /// How far what it tells of the time is off.
+    pub(super) skew_ms: i64,
 }
 
 impl CoordinatorNode {
     pub(super) fn new() -> Self {
-        let disk = new_store(Role::Coordinator, NAME, LOG.0);
+        Self::over(new_store(Role::Coordinator, NAME, LOG.0), NAME)
+    }
+
+    /// One that has not been started, on a disk that holds a log.
+    pub(super) fn over(disk: Disk, name: &'static str) -> Self {
         Self {
+            name,
             disk,
             machine: None,
             log: None,
@@ -110,6 +123,7 @@ impl CoordinatorNode {
             room_back: None,
             dies_at: None,
             effects: 0,
+            skew_ms: 0,
         }
     }
 
@@ -121,6 +135,20 @@ impl CoordinatorNode {
         self.replies += 1;
         self.askers.insert(c::ReplyTo(self.replies), asker);
         c::ReplyTo(self.replies)
+    }
+
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.askers.values().any(|asker| !matches!(asker, Asker::Nobody))
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn cancel(&mut self) {
+        self.askers.clear();
+    }
+
+    /// Its log is closed in order.
+    pub(super) fn close(&mut self) {
+        self.log = None;
     }
 
     /// The process is gone; what it had in memory too.
@@ -139,8 +167,8 @@ impl CoordinatorNode {
     }
 
     fn open(&self) -> Result<(RedbLog, handfast_coordinator::log::Recovered), StorageError> {
-        let owner = (Role::Coordinator, NAME);
-        let store = Store::open_over(self.disk.clone(), Some(self.disk.hint()), NAME, owner, STORE)?;
+        let owner = (Role::Coordinator, self.name);
+        let store = Store::open_over(self.disk.clone(), Some(self.disk.hint()), self.name, owner, STORE)?;
         let mut log = RedbLog::over(store);
         let found = log.read_all()?;
         Ok((log, found))
@@ -164,7 +192,9 @@ impl World {
         let nonce = Nonce(self.dice.number());
         let verdict = self.oracles.durability.coordinator_found(&found.records);
         self.judge("durability", verdict);
-        let config = c::Config { retention_count: self.options.retention, ..c::Config::default() };
+        let name = Name::new(self.coordinator.name).expect("a plain name");
+        let (retention_count, guard) = (self.options.retention, self.guard);
+        let config = c::Config { name, retention_count, guard, ..c::Config::default() };
         match c::Coordinator::recover(config, found.log, nonce, found.records, found.last_number) {
             Ok((machine, effects)) => {
                 self.coordinator.machine = Some(machine);
@@ -177,12 +207,12 @@ impl World {
     /// One step of the coordinator.
     pub(super) fn coordinate(&mut self, input: c::Input) {
         let ready = self.coordinator.is_ready();
-        let now = self.now;
+        let now = (self.now / MS).saturating_add_signed(self.coordinator.skew_ms);
         let Some(machine) = &mut self.coordinator.machine else { return };
         if !ready && !matches!(input, c::Input::RecordsForced { .. }) {
             return;
         }
-        machine.set_now(now / MS);
+        machine.set_now(now);
         let effects = machine.step(input);
         self.carry_out(effects);
     }
@@ -193,6 +223,7 @@ impl World {
             if let Some((left, down)) = self.coordinator.dies_in {
                 if left == 0 {
                     self.hit(steps::of_coordinator(&effect), Kind::Kill);
+                    self.summary.injected += 1;
                     self.say(|| format!("the coordinator dies before {effect:?}"));
                     return self.crash(Host::Coordinator, None, down);
                 }
@@ -200,15 +231,20 @@ impl World {
             }
             self.coordinator.effects += 1;
             let step = steps::of_coordinator(&effect);
+            if self.comes_to(Host::Coordinator, step) {
+                return;
+            }
             let dies = self.coordinator.dies_at.filter(|(at, ..)| *at == step);
             match dies {
                 Some((_, false, down)) => {
                     self.hit(step, Kind::Kill);
+                    self.summary.injected += 1;
                     return self.crash(Host::Coordinator, None, down);
                 }
                 Some((_, true, down)) => {
                     self.obey_coordinator(effect);
                     self.hit(step, Kind::Kill);
+                    self.summary.injected += 1;
                     return self.crash(Host::Coordinator, None, down);
                 }
                 None => self.obey_coordinator(effect),
@@ -225,8 +261,12 @@ impl World {
             c::Effect::Reply { to, told } => {
                 let verdict = self.oracles.durability.coordinator_tells(&told);
                 self.judge("durability", verdict);
-                if let Some(Asker::Client(key, submitted)) = self.coordinator.askers.remove(&to) {
-                    self.send(Host::Coordinator, Host::Clients, Body::Told(key, submitted, told));
+                match self.coordinator.askers.remove(&to) {
+                    Some(Asker::Client(key, submitted)) => {
+                        self.send(Host::Coordinator, Host::Clients, Body::Told(key, submitted, told));
+                    }
+                    Some(Asker::Onlooker(key)) => self.told_on_stage(key, &told),
+                    _ => {}
                 }
             }
             c::Effect::ReplyRegistered { to, answer } => {
@@ -259,6 +299,11 @@ impl World {
             }
             c::Effect::Append { number, record, erase, force } => {
                 self.oracles.durability.coordinator_hands(&record);
+                match &record {
+                    c::Record::Commit(_) => self.note_decision(),
+                    c::Record::End { txn, .. } => self.note_end(txn.epoch()),
+                    _ => {}
+                }
                 self.coordinator.queued.push(Entry { number, record, erase });
                 self.coordinator.forced |= force;
                 self.arm_log();
@@ -274,8 +319,12 @@ impl World {
                 self.participants[n].dialled = true;
                 self.dial(n, MS);
             }
-            c::Effect::HangUp { name, .. } => {
+            c::Effect::HangUp { name, why } => {
                 let Some(n) = self.number_of(&name) else { return };
+                self.hung_up_on_stage(Host::Participant(n), &why);
+                if self.restored && why.contains(OLDER_COPY) {
+                    return self.stopped(Host::Participant(n), why);
+                }
                 if let Some(connection) = self.participants[n].connection {
                     self.at(0, Event::Break(n, connection));
                 }
@@ -291,7 +340,7 @@ impl World {
                 }
             }
             c::Effect::ReplyRegistry { .. } | c::Effect::Forget { .. } | c::Effect::Say { .. } => {}
-            c::Effect::Stop { why } => self.judge("integrity", Err(format!("the coordinator stops: {why}"))),
+            c::Effect::Stop { why } => self.stopped(Host::Coordinator, why),
         }
     }
 
@@ -303,14 +352,15 @@ impl World {
         }
         node.writing = true;
         let (start, forced, slow) = (node.start, node.forced, node.slow_until > self.now);
-        let after = self.disk_delay(Host::Coordinator, forced, slow, Step::Co5);
+        let steps = steps::of_entries(&node.queued);
+        let after = self.disk_delay(Host::Coordinator, forced, slow, &steps);
         self.at(after, Event::Write(Host::Coordinator, start));
     }
 
     /// How long until the disk takes up a batch.
-    pub(super) fn disk_delay(&mut self, host: Host, forced: bool, slow: bool, step: Step) -> u64 {
+    pub(super) fn disk_delay(&mut self, host: Host, forced: bool, slow: bool, steps: &[Step]) -> u64 {
         if slow {
-            self.hit(step, Kind::Slow);
+            self.hit_all(steps, Kind::Slow);
             self.say(|| format!("the disk of {host:?} is slow"));
             return self.dice.between(100, 400) * MS;
         }
@@ -324,7 +374,12 @@ impl World {
         }
         let batch = std::mem::take(&mut node.queued);
         node.forced = false;
-        let Some(log) = &mut node.log else { return };
+        let steps = steps::of_entries(&batch);
+        self.comes_to_write(Host::Coordinator, &steps);
+        if steps.iter().any(|step| self.comes_to(Host::Coordinator, *step)) {
+            return;
+        }
+        let Some(log) = &mut self.coordinator.log else { return };
         match log.write(&batch) {
             Ok(()) => {
                 let upto = batch.last().map(|entry| entry.number).unwrap_or_default();
@@ -334,9 +389,7 @@ impl World {
                 self.at(after, Event::Forced(start, upto));
             }
             Err(error) => {
-                let step = batch.iter().map(|entry| steps::of_record(&entry.record)).max().unwrap_or(Step::Co5);
-                self.disk_struck(Host::Coordinator, step);
-                self.storage_failed(Host::Coordinator, &error);
+                self.write_failed(Host::Coordinator, &steps, &error);
             }
         }
     }
@@ -360,7 +413,11 @@ impl World {
     }
 
     pub(super) fn on_answer(&mut self, n: usize, connection: u64, message: FromParticipant) {
+        if self.is_for_aside(n, connection, || Body::Answer(connection, message.clone())) {
+            return;
+        }
         if self.participants[n].connection == Some(connection) {
+            self.note_answer(&message);
             let name: Name = self.participants[n].name();
             self.coordinate(c::Input::AnswerReceived { name, message });
         }
@@ -368,6 +425,7 @@ impl World {
 
     pub(super) fn on_inquiry(&mut self, n: usize, start: u64, inquiry: Inquiry) {
         if self.coordinator.is_ready() {
+            self.note_inquiry(&inquiry);
             let reply = self.coordinator.expect(Asker::InDoubt(n, start, inquiry.xid));
             self.coordinate(c::Input::DecisionInquired { reply, inquiry });
         }
@@ -375,6 +433,7 @@ impl World {
 
     pub(super) fn on_enlist(&mut self, n: usize, start: u64, enlist: Enlist) {
         if self.coordinator.is_ready() {
+            self.note_enlist(n, &enlist);
             let reply = self.coordinator.expect(Asker::Enlisting(n, start, enlist.xid));
             self.coordinate(c::Input::BranchEnlisted { reply, enlist });
         }

@@ -9,8 +9,20 @@ use super::World;
 use crate::oracles::{CoordinatorLeft, End, ParticipantLeft, Violation, begun_is_live_and_ended};
 
 impl World {
+    /// Whoever was in doubt when the last fault ended is so no more.
+    pub(super) fn check_doubts_ended(&mut self) -> Result<(), Violation> {
+        if let (Some((n, xid)), None) = (self.doubts.first(), &self.summary.found_out) {
+            let what = format!("p{n} was in doubt of {} at the healing, and still is after twice the cap", xid.txn);
+            self.judge("liveness", Err(what));
+        }
+        self.violation.take().map_or(Ok(()), Err)
+    }
+
     /// L1: nobody is in doubt any more.
     pub(super) fn check_no_doubt(&mut self) -> Result<(), Violation> {
+        if self.summary.found_out.is_some() {
+            return Ok(());
+        }
         for n in 0..self.participants.len() {
             let machine = self.participants[n].machine.as_ref();
             let in_doubt =

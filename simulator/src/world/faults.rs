@@ -29,6 +29,7 @@ impl World {
                 if self.is_up(host) {
                     let kind = if power.is_some() { Kind::Power } else { Kind::Kill };
                     self.hit(self.doing(host), kind);
+                    self.summary.injected += 1;
                 }
                 self.crash(host, power, down);
             }
@@ -46,26 +47,23 @@ impl World {
             Fault::Disk { host, operation, trouble, down } => {
                 let Some(disk) = self.disk(host) else { return };
                 disk.plan(disk.operations() + operation, trouble);
-                match host {
-                    Host::Coordinator => self.coordinator.down = down,
-                    Host::Participant(n) => self.participants[n].down = down,
-                    Host::Clients => {}
-                }
+                self.stays_away(host, down);
             }
             Fault::Pause { host, length } => {
                 self.hit(self.doing(host), Kind::Slow);
                 if host == Host::Coordinator {
                     self.hit_clients(Kind::Slow);
                 }
-                let until = self.until_at_most(length);
-                match host {
-                    Host::Coordinator => self.coordinator.paused_until = until,
-                    Host::Participant(n) => self.participants[n].paused_until = until,
-                    Host::Clients => {}
-                }
+                self.summary.injected += 1;
+                self.pause(host, length);
             }
-            Fault::Leap { host } => self.leap(host),
+            Fault::Leap { host } => {
+                self.hit(self.doing(host), Kind::Time);
+                self.summary.injected += 1;
+                self.run_out(host);
+            }
             Fault::SlowDisk { host, length } => {
+                self.summary.injected += 1;
                 let until = self.until_at_most(length);
                 match host {
                     Host::Coordinator => self.coordinator.slow_until = until,
@@ -75,18 +73,42 @@ impl World {
             }
             Fault::NoRoom { host, length } => self.no_room(host, length),
             Fault::Cut { from, to, length, both } => {
+                self.summary.injected += 1;
                 let until = self.until_at_most(length);
                 self.network.cuts.push((from, to, until));
                 if both {
                     self.network.cuts.push((to, from, until));
                 }
             }
-            Fault::Clog { from, to, length } => self.network.clogs.push((from, to, self.until_at_most(length))),
-            Fault::Loss { one_in, length } => self.network.loss = Some((one_in, self.until_at_most(length))),
-            Fault::Double { one_in, length } => self.network.double = Some((one_in, self.until_at_most(length))),
-            Fault::Delay { one_in, length } => self.network.delay = Some((one_in, self.until_at_most(length))),
+            Fault::Clog { from, to, length } => {
+                self.summary.injected += 1;
+                self.network.clogs.push((from, to, self.until_at_most(length)));
+            }
+            Fault::Loss { one_in, length } => {
+                self.summary.injected += 1;
+                self.network.loss = Some((one_in, self.until_at_most(length)));
+            }
+            Fault::Double { one_in, length } => {
+                self.summary.injected += 1;
+                self.network.double = Some((one_in, self.until_at_most(length)));
+            }
+            Fault::Delay { one_in, length } => {
+                self.summary.injected += 1;
+                self.network.delay = Some((one_in, self.until_at_most(length)));
+            }
+            Fault::Copy { host } => {
+                if let Some(disk) = self.disk(host) {
+                    self.summary.injected += 1;
+                    self.copies.insert(host, disk.content());
+                }
+            }
+            Fault::Restore { host, down } => self.restore(host, down),
+            Fault::AtStep { host, step, strike } => self.strikes.push((host, step, strike)),
+            Fault::MessageAt { step, mishap } => self.network.awaited.push((step, mishap)),
+            Fault::Hostile { host } => self.hostile(host),
             Fault::Break { participant } => {
                 if let Some(connection) = self.participants[participant].connection {
+                    self.summary.injected += 1;
                     self.hit(Step::Co4, Kind::Lost);
                     self.at(0, Event::Break(participant, connection));
                 }
@@ -94,9 +116,58 @@ impl World {
         }
     }
 
+    /// What it has promised since is not asked of it any more: whoever knows of it has to notice.
+    fn restore(&mut self, host: Host, down: u64) {
+        let (Some(copy), Some(disk)) = (self.copies.remove(&host), self.disk(host)) else { return };
+        self.summary.injected += 1;
+        self.crash(host, None, down);
+        disk.put(copy);
+        self.restored = true;
+        self.forget_promises(host);
+    }
+
+    /// What was promised since a copy was made is not asked of its owner any more.
+    pub(super) fn forget_promises(&mut self, host: Host) {
+        match host {
+            Host::Coordinator => {
+                for step in [Step::Op3, Step::Co1, Step::Co10] {
+                    self.hit(step, Kind::Identity);
+                }
+                self.oracles.durability.put_back();
+            }
+            Host::Participant(n) => {
+                self.hit(Step::Kv7, Kind::Identity);
+                self.oracles.binding_votes.put_back(n);
+                self.oracles.fencing.put_back(n);
+            }
+            Host::Clients => {}
+        }
+    }
+
+    /// A machine stops. That is a finding, unless somebody's folder was replaced: then it is what has to happen.
+    pub(super) fn stopped(&mut self, host: Host, why: String) {
+        if self.stops_on_stage(host, &why) {
+            return;
+        }
+        if self.restored {
+            self.summary.found_out.get_or_insert(why);
+        } else {
+            self.judge("integrity", Err(format!("{host:?} stops: {why}")));
+        }
+    }
+
     /// No fault outlasts the healing.
-    fn until_at_most(&self, length: u64) -> u64 {
+    pub(super) fn until_at_most(&self, length: u64) -> u64 {
         (self.now + length).min(self.options.chaos)
+    }
+
+    /// For how long its process is away when its disk fails.
+    pub(super) fn stays_away(&mut self, host: Host, down: u64) {
+        match host {
+            Host::Coordinator => self.coordinator.down = down,
+            Host::Participant(n) => self.participants[n].down = down,
+            Host::Clients => {}
+        }
     }
 
     fn is_up(&self, host: Host) -> bool {
@@ -132,38 +203,18 @@ impl World {
         }
     }
 
-    fn leap(&mut self, host: Host) {
-        self.hit(self.doing(host), Kind::Time);
-        match host {
-            Host::Coordinator => {
-                let start = self.coordinator.start;
-                let all: Vec<_> =
-                    self.coordinator.timers.all().map(|(timer, number)| (timer.clone(), *number)).collect();
-                for (timer, number) in all {
-                    self.at(0, Event::CoordinatorTimer(start, timer, number));
-                }
-            }
-            Host::Participant(n) => {
-                let start = self.participants[n].start;
-                let all: Vec<_> = self.participants[n].timers.all().map(|(timer, number)| (*timer, *number)).collect();
-                for (timer, number) in all {
-                    self.at(0, Event::ParticipantTimer(n, start, timer, number));
-                }
-            }
-            Host::Clients => {}
-        }
-    }
-
     /// The disk has no room for new work until the healing, or for the coordinator until it starts anew.
-    fn no_room(&mut self, host: Host, length: u64) {
+    pub(super) fn no_room(&mut self, host: Host, length: u64) {
         match host {
             Host::Coordinator => {
                 self.hit(Step::Co5, Kind::Disk);
+                self.summary.injected += 1;
                 self.coordinate(c::Input::SpaceChanged { room: false });
                 self.coordinator.room_back = Some(self.now + length);
             }
             Host::Participant(n) => {
                 self.hit(Step::Kv1, Kind::Disk);
+                self.summary.injected += 1;
                 self.participants[n].set_room(false);
                 self.participants[n].room_back = Some(self.now + length);
             }
@@ -210,11 +261,12 @@ impl World {
             Host::Clients => 0,
         };
         match disk.struck() {
+            None if self.stops_on_stage(host, &error.to_string()) => {}
             None => self.judge("integrity", Err(format!("{host:?}: {error}, and its disk is sound"))),
             Some(trouble) => {
                 if !self.is_up(host) {
                     self.summary.nested += 1;
-                    self.disk_struck(host, if host == Host::Coordinator { Step::Co10 } else { Step::Kv7 });
+                    self.disk_struck(host, &[if host == Host::Coordinator { Step::Co10 } else { Step::Kv7 }]);
                 }
                 let power = match trouble {
                     Trouble::Kill | Trouble::Full | Trouble::Lie => None,
@@ -225,15 +277,15 @@ impl World {
         }
     }
 
-    /// Counts what a disk did, at its step.
-    pub(super) fn disk_struck(&mut self, host: Host, step: Step) {
+    /// Counts what a disk did, at its steps.
+    pub(super) fn disk_struck(&mut self, host: Host, steps: &[Step]) {
         let kind = match self.disk(host).and_then(|disk| disk.struck()) {
             Some(Trouble::Kill) => Kind::Kill,
             Some(Trouble::PowerLoss(_)) => Kind::Power,
             Some(Trouble::Error(_) | Trouble::Full) => Kind::Disk,
             Some(Trouble::Lie) | None => return,
         };
-        self.hit(step, kind);
+        self.hit_all(steps, kind);
     }
 
     /// What the clients of a coordinator that dies or stops are in the middle of.
@@ -254,7 +306,7 @@ impl World {
         }
     }
 
-    fn bury(&mut self, host: Host, power: Option<Loss>, down: u64) {
+    pub(super) fn bury(&mut self, host: Host, power: Option<Loss>, down: u64) {
         match host {
             Host::Coordinator => {
                 self.hit_clients(Kind::Kill);
@@ -288,7 +340,10 @@ impl World {
         self.healed = Some(self.now);
         self.doubts = self.oracles.binding_votes.open().collect();
         self.say(|| "all faults are over".to_owned());
+        let idle = std::mem::take(&mut self.strikes).into_iter().map(|(_, step, _)| step);
+        self.summary.idle = idle.chain(self.network.awaited.iter().map(|(step, _)| *step)).collect();
         self.network = Network::default();
+        self.clear_stage();
         for host in self.hosts() {
             if let Some(disk) = self.disk(host) {
                 disk.unplan();

@@ -1,7 +1,8 @@
 //! Clients of interactive transactions: begin, one operation after the other, commit; what is not answered is sent again.
 
-use handfast_common::ids::{Age, Key, Xid};
+use handfast_common::ids::{Age, Key, Name, Xid};
 use handfast_common::messages::{Begin, Begun, Commit, Count, Execute, ExecuteResult, Executed, Micros, OperationId};
+use handfast_common::operation::Operation;
 use handfast_coordinator::protocol as c;
 use handfast_participant::kv::{decode_reads, encode_operations};
 
@@ -9,16 +10,20 @@ use super::coordinator::Asker;
 use super::{Body, Event, World};
 use crate::matrix::{Kind, Step};
 use crate::plan::{Host, MS};
+use crate::workload::appended;
 
 /// How long a client waits for an answer before it sends again.
 const PATIENCE: u64 = 400 * MS;
-/// Who numbers the operations: the only one that works in a transaction.
+/// Who numbers the operations: the client itself.
 const CALLER: u64 = 1;
+/// A service that was called under the transaction, and of whose last look the client does not wait to hear.
+const SERVICE: u64 = 2;
 
 impl World {
     /// A client begins.
     pub(super) fn open(&mut self, key: Key) {
-        self.ledger.open_session(key);
+        let late = self.dice.one_in(3);
+        self.ledger.open_session(key, late);
         self.send(Host::Clients, Host::Coordinator, Body::Begin(key));
         self.wait(key, PATIENCE);
         // Asking about an open one ends it, so clients ask late.
@@ -30,6 +35,7 @@ impl World {
         let Some(wanted) = self.ledger.get(key) else { return };
         let (ticket, age) = (wanted.request.ticket, wanted.request.age);
         if self.coordinator.is_ready() {
+            self.note_ticket(Step::Lib1, ticket);
             let begin = Begin { key, ticket, age, clock: Age(0), total: Micros(20_000_000) };
             let reply = self.coordinator.expect(Asker::Beginner(key));
             self.coordinate(c::Input::BeginRequested { reply, begin });
@@ -42,7 +48,9 @@ impl World {
                 let Some(session) = self.ledger.session(key) else { return };
                 if session.xid.is_none() {
                     session.xid = Some(xid);
-                    self.step(key);
+                    if self.stage.is_none() {
+                        self.step(key);
+                    }
                 }
             }
             Begun::Told(told) => self.on_told(key, true, &told),
@@ -59,28 +67,53 @@ impl World {
             session.over = true;
             return self.hit(Step::Lib1, Kind::Cancelled);
         }
-        let Some((name, operation)) = session.steps.get(session.done).cloned() else {
-            session.over = true;
-            let names: std::collections::BTreeSet<_> = session.steps.iter().map(|(name, _)| name.clone()).collect();
-            let count = |name| session.steps.iter().filter(|(other, _)| *other == name).count() as u64;
-            let counts = names.into_iter().map(|name| Count { operations: count(name.clone()), participant: name });
-            let commit =
-                Commit { xid, counts: counts.collect(), shared: self.now.is_multiple_of(4), wait: Micros(5_000_000) };
-            return self.send(Host::Clients, Host::Coordinator, Body::Commit(key, commit));
-        };
+        let late = session.late && session.done > 0 && session.done + 1 == session.steps.len();
+        if session.done < session.steps.len() && !late {
+            self.execute(key, xid, CALLER);
+            return self.wait(key, PATIENCE);
+        }
+        session.over = true;
+        let answered = &session.steps[..session.done];
+        let names: std::collections::BTreeSet<_> = answered.iter().map(|(name, _)| name.clone()).collect();
+        let count = |name| answered.iter().filter(|(other, _)| *other == name).count() as u64;
+        let counts = names.into_iter().map(|name| Count { operations: count(name.clone()), participant: name });
+        let shared = late || self.now.is_multiple_of(4);
+        let commit = Commit { xid, counts: counts.collect(), shared, wait: Micros(5_000_000) };
+        self.send(Host::Clients, Host::Coordinator, Body::Commit(key, commit));
+        if late {
+            self.execute(key, xid, SERVICE);
+        }
+    }
+
+    /// Sends the operation whose turn it is.
+    fn execute(&mut self, key: Key, xid: Xid, caller: u64) {
+        let Some(session) = self.ledger.session(key) else { return };
+        let Some((name, operation)) = session.steps.get(session.done).cloned() else { return };
+        let reads = session.reads.get(&name).map(Vec::as_slice).unwrap_or_default();
+        let operation = appended(&operation, reads).unwrap_or(operation);
         let number = session.done as u64 + 1;
+        self.send_operation(key, xid, (name, vec![operation]), (caller, number));
+    }
+
+    /// Sends what is to be done at a participant, under the number of its caller.
+    pub(super) fn send_operation(
+        &mut self,
+        key: Key,
+        xid: Xid,
+        (name, operations): (Name, Vec<Operation>),
+        (caller, number): (u64, u64),
+    ) {
         let Some(n) = self.number_of(&name) else { return };
         let execute = Execute {
             to: name,
             xid,
             coordinator: "coordinator".to_owned(),
-            operation: OperationId { caller: CALLER, number },
+            operation: OperationId { caller, number },
             wait: Micros(1_000_000),
             clock: Age(0),
-            work: encode_operations(&[operation]).expect("one operation fits a frame"),
+            work: encode_operations(&operations).expect("a few operations fit a frame"),
         };
         self.send(Host::Clients, Host::Participant(n), Body::Execute(key, execute));
-        self.wait(key, PATIENCE);
     }
 
     /// Waits for an answer; a wait that was for an earlier one is over.
@@ -108,8 +141,14 @@ impl World {
     }
 
     pub(super) fn on_executed(&mut self, key: Key, operation: OperationId, executed: Executed) {
+        if self.answered_on_stage(key, operation.number, &executed.result) {
+            return;
+        }
+        let known = self.ledger.get(key).is_some_and(crate::clients::Wanted::is_known);
         let Some(session) = self.ledger.session(key) else { return };
-        if session.over || operation.number != session.done as u64 + 1 {
+        let late = operation.caller == SERVICE;
+        // What its client has been told it keeps to.
+        if (session.over && !late) || (known && late) || operation.number != session.done as u64 + 1 {
             return;
         }
         match executed.result {
@@ -121,8 +160,12 @@ impl World {
                     Ok(reads) => session.reads.entry(name).or_default().extend(reads),
                     Err(error) => self.judge("integrity", Err(format!("reads of {key}: {error}"))),
                 }
-                self.step(key);
+                if !late {
+                    self.step(key);
+                }
             }
+            // The service tells nobody: whether the transaction commits is known by then.
+            ExecuteResult::Failed(_) | ExecuteResult::Doomed(_) | ExecuteResult::NotYet if late => {}
             ExecuteResult::Failed(_) | ExecuteResult::Doomed(_) => {
                 session.over = true;
                 if let Some(xid) = session.xid {

@@ -4,20 +4,28 @@
 //! every wait is an event in one queue, and everything that is drawn comes from one generator: the same options give the
 //! same world, event by event.
 
+mod arrivals;
 mod clients;
 mod coordinator;
 mod ending;
 mod faults;
+mod happening;
+mod hostile;
+mod identities;
 mod interactive;
+mod looks;
 mod network;
 mod participant;
+mod stage;
 mod steps;
+mod strikes;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use handfast_common::ids::{Key, LogId, Name, RecordNumber, Xid};
+use handfast_common::ids::{Incarnation, Key, LogId, Name, RecordNumber, Xid};
+use handfast_common::limits::RETRY_CAP;
 use handfast_common::messages::{
     Begun, Commit, Enlist, Enlisted, Execute, Executed, FromParticipant, Inquiry, InquiryAnswer, OperationId,
     PeerInquiry, PeerTold, Register, Stamp, ToParticipant, Told,
@@ -30,14 +38,16 @@ use uuid::Uuid;
 use crate::clients::Ledger;
 use crate::dice::Dice;
 use crate::disk::{Content, Loss};
-use crate::matrix::Cells;
+use crate::matrix::{Cells, Step};
 use crate::oracles::{Oracles, Violation};
-use crate::plan::{Host, MS, Planned};
+use crate::plan::{Host, MS, Planned, Strike};
+use crate::timelines::script::Act;
 use crate::workload::Workload;
 use coordinator::CoordinatorNode;
 pub(crate) use coordinator::STORE;
 use network::Network;
 use participant::ParticipantNode;
+use stage::Stage;
 
 /// The log of the only coordinator.
 pub(crate) const LOG: LogId = LogId(Uuid::from_u128(0xC0));
@@ -99,6 +109,12 @@ pub struct Summary {
     pub nested: u64,
     /// Faults that were injected, messages lost and doubled included.
     pub faults: u64,
+    /// Entries of the plan, and how many of them came to something: a disk may fail at an operation that never comes.
+    pub planned: u64,
+    /// See there.
+    pub injected: u64,
+    /// Steps at which somebody or something was to be struck, and to which nobody came before all healed.
+    pub idle: Vec<Step>,
     /// Branches that were in doubt when something happened to them, at the least.
     pub in_doubt: u64,
     /// Inquiries that were answered with a decision.
@@ -115,13 +131,26 @@ pub struct Summary {
     pub sent: u64,
     /// Effects carried out, the coordinator's first.
     pub effects: Vec<u64>,
-    /// Digests of what the losses to be foreseen would have left, where power was lost.
-    pub foreseen: Vec<u64>,
+    /// Of each loss to be foreseen, the first one that would have left the same, where power was lost.
+    pub foreseen: Vec<usize>,
     /// Operations of that disk when its process had recovered.
     pub recovered: Option<u64>,
     /// What was hit of the matrix.
     pub cells: Cells,
+    /// How often the moments of [`SOMETIMES`] came.
+    pub sometimes: BTreeMap<&'static str, u64>,
+    /// How it was found out that a folder was replaced by an older copy: the run ends there.
+    pub found_out: Option<String>,
 }
+
+/// Moments that many seeds have to come to, or their faults are too tame.
+pub const SOMETIMES: [&str; 5] = [
+    "a branch in doubt",
+    "an abort that is presumed",
+    "a late yes",
+    "a commit that comes again",
+    "a commit of an older epoch",
+];
 
 /// Something that happens at its time.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -193,6 +222,18 @@ pub struct World {
     /// Branches that were in doubt when all healed, and still are.
     doubts: BTreeSet<(usize, Xid)>,
     oracles: Oracles,
+    /// Copies of folders.
+    copies: BTreeMap<Host, Content>,
+    /// Whether one of them has taken the place of its original.
+    restored: bool,
+    /// Faults that wait for somebody to come to a step.
+    strikes: Vec<(Host, Step, Strike)>,
+    /// In which start participants were greeted last.
+    greeted: BTreeMap<Name, Incarnation>,
+    /// A script that is played, act by act.
+    stage: Option<Box<Stage>>,
+    ends_there: bool,
+    guard: c::Guard,
     violation: Option<Violation>,
     trace: DefaultHasher,
     narrated: Option<Vec<String>>,
@@ -217,6 +258,13 @@ impl World {
             healed: None,
             doubts: BTreeSet::new(),
             oracles: Oracles::default(),
+            copies: BTreeMap::new(),
+            restored: false,
+            strikes: Vec::new(),
+            greeted: BTreeMap::new(),
+            stage: None,
+            ends_there: false,
+            guard: c::Guard::Reachable,
             violation: None,
             trace: DefaultHasher::new(),
             narrated: None,
@@ -237,6 +285,17 @@ impl World {
             let when = world.dice.below(world.options.chaos);
             world.at(when, Event::NewTransaction(None));
         }
+        world
+    }
+
+    /// A world in which a script is played; then all heals. If it is to end with the script, what went wrong in it was found
+    /// out, and is for an operator to mend.
+    #[must_use]
+    pub fn staged(options: Options, acts: Vec<Act>, ends_there: bool, guard: c::Guard) -> Self {
+        let mut world = Self::new(options);
+        world.stage = Some(Box::new(Stage::new(acts)));
+        world.ends_there = ends_there;
+        world.guard = guard;
         world
     }
 
@@ -261,8 +320,9 @@ impl World {
         }
     }
 
-    /// Lets it run to the end of all faults and stops everybody there, as a kill would: what is on the disks half way
-    /// and at the end, the coordinator's first.
+    /// Lets it run to the end of all faults and stops everybody there: what is on the disks half way and at the end, the
+    /// coordinator's first; once as a kill leaves it, and once more after it was closed in order, for redb itself looks at
+    /// nothing then.
     ///
     /// # Errors
     /// The first promise that was broken.
@@ -271,21 +331,38 @@ impl World {
         let half: Vec<_> =
             self.hosts().into_iter().filter_map(|host| Some((host, self.disk(host)?.content()))).collect();
         self.until(self.options.chaos)?;
-        let both = |(host, half): (Host, Content)| Some((host, half, self.disk(host)?.content()));
-        let found = half.into_iter().filter_map(both).collect();
+        let end = |host: Host| self.disk(host).map(|disk| disk.content());
+        let killed: Vec<_> = half.iter().filter_map(|(host, _)| end(*host)).collect();
+        self.coordinator.close();
+        self.participants.iter_mut().for_each(ParticipantNode::close);
+        let end = |host: Host| self.disk(host).map(|disk| disk.content());
+        let closed: Vec<_> = half.iter().filter_map(|(host, _)| end(*host)).collect();
         self.coordinator.forget();
         self.participants.iter_mut().for_each(ParticipantNode::forget);
-        Ok(found)
+        let halves = half.iter().chain(&half).cloned();
+        Ok(halves.zip(killed.into_iter().chain(closed)).map(|((host, half), end)| (host, half, end)).collect())
     }
 
     fn run_through(&mut self) -> Result<(), Violation> {
-        self.until(self.options.chaos)?;
+        if self.stage.is_some() {
+            self.play_out()?;
+        } else {
+            self.until(self.options.chaos)?;
+        }
+        if self.ends_there {
+            return self.check_script();
+        }
         self.heal();
         let healed = self.now;
+        self.until(healed + DOUBTS_END)?;
+        self.check_doubts_ended()?;
         self.until(healed + L1)?;
         self.check_no_doubt()?;
         self.until(healed + QUIET)?;
-        self.check_end()
+        if self.summary.found_out.is_none() {
+            self.check_end()?;
+        }
+        self.check_script()
     }
 
     fn finish(&mut self) {
@@ -293,6 +370,8 @@ impl World {
         for disk in &disks {
             disk.digest().hash(&mut self.trace);
         }
+        self.summary.planned = self.options.plan.len() as u64;
+        self.summary.injected += disks.iter().map(crate::disk::Disk::strikes).sum::<u64>();
         self.summary.operations = disks.iter().map(crate::disk::Disk::operations).collect();
         self.summary.foreseen = disks.iter().flat_map(crate::disk::Disk::foreseen).collect();
         let effects = self.participants.iter().map(|node| node.effects);
@@ -331,7 +410,7 @@ impl World {
 
     fn until(&mut self, end: u64) -> Result<(), Violation> {
         while let Some(entry) = self.queue.first_entry() {
-            if entry.key().0 > end {
+            if entry.key().0 > end || self.summary.found_out.is_some() {
                 break;
             }
             let ((now, number), event) = entry.remove_entry();
@@ -343,6 +422,7 @@ impl World {
             (now, &event).hash(&mut self.trace);
             self.say(|| format!("{event:?}"));
             self.happen(event);
+            self.play();
             self.happened += 1;
             if self.happened > MOST_EVENTS {
                 self.judge("liveness", Err("it goes round and round".to_owned()));
@@ -358,88 +438,6 @@ impl World {
     fn say(&mut self, line: impl FnOnce() -> String) {
         if let Some(story) = &mut self.narrated {
             story.push(format!("{:>10.3} ms  {}", self.now as f64 / MS as f64, line()));
-        }
-    }
-
-    /// Until when whoever an event happens to is paused.
-    fn paused(&self, event: &Event) -> Option<u64> {
-        let host = match event {
-            Event::Message { to, .. } => *to,
-            Event::CoordinatorTimer(..) | Event::Forced(..) => Host::Coordinator,
-            Event::ParticipantTimer(n, ..) | Event::BatchDone(n, _) | Event::RegisterDue(n, _) => Host::Participant(*n),
-            Event::Write(host, _) => *host,
-            Event::Connect(_) | Event::Break(..) => Host::Coordinator,
-            Event::NewTransaction(_)
-            | Event::Scripted(_)
-            | Event::StepDue(..)
-            | Event::Resubmit(_)
-            | Event::AskDue(_)
-            | Event::Fault(_)
-            | Event::RoomBack(_)
-            | Event::Start(_) => return None,
-        };
-        let until = match host {
-            Host::Coordinator => self.coordinator.paused_until,
-            Host::Participant(n) => self.participants[n].paused_until,
-            Host::Clients => 0,
-        };
-        (until > self.now).then_some(until)
-    }
-
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::Message { from, to, body } => self.arrive(from, to, *body),
-            Event::Connect(n) => self.on_connect(n),
-            Event::Break(n, connection) => self.on_break(n, connection),
-            Event::CoordinatorTimer(start, timer, number) => self.on_coordinator_timer(start, timer, number),
-            Event::ParticipantTimer(n, start, timer, number) => self.on_participant_timer(n, start, timer, number),
-            Event::Write(Host::Participant(n), start) => self.write_batch(n, start),
-            Event::Write(_, start) => self.write_log(start),
-            Event::Forced(start, upto) => self.on_forced(start, upto),
-            Event::BatchDone(n, start) => self.on_batch_done(n, start),
-            Event::RegisterDue(n, start) => self.on_register_due(n, start),
-            Event::NewTransaction(earlier) => self.on_new_transaction(earlier),
-            Event::StepDue(key, number) => self.on_step_due(key, number),
-            Event::Scripted(number) => self.on_scripted(number),
-            Event::Resubmit(key) => self.send(Host::Clients, Host::Coordinator, Body::Submit(key)),
-            Event::AskDue(key) => self.on_ask_due(key),
-            Event::Fault(number) => self.on_fault(number),
-            Event::RoomBack(host) => self.on_room_back(host),
-            Event::Start(Host::Participant(n)) => self.start_participant(n),
-            Event::Start(_) => self.start_coordinator(),
-        }
-    }
-
-    fn arrive(&mut self, from: Host, to: Host, body: Body) {
-        match (from, to, body) {
-            (_, Host::Participant(n), Body::Order(connection, message)) => self.on_order(n, connection, message),
-            (Host::Participant(n), _, Body::Answer(connection, message)) => self.on_answer(n, connection, message),
-            (Host::Participant(n), _, Body::Inquiry(start, inquiry)) => self.on_inquiry(n, start, inquiry),
-            (Host::Participant(n), _, Body::Register(start, register)) => self.on_register(n, start, register),
-            (_, Host::Participant(n), Body::InquiryAnswer(start, xid, answer)) => {
-                self.on_inquiry_answered(n, start, xid, answer);
-            }
-            (_, Host::Participant(n), Body::Registered(start, stamp)) => {
-                self.participate_if(n, start, p::Input::StampReceived(stamp));
-            }
-            (Host::Participant(n), _, Body::Enlist(start, enlist)) => self.on_enlist(n, start, enlist),
-            (_, Host::Participant(n), Body::EnlistAnswer(start, xid, answer)) => {
-                self.participate_if(n, start, p::Input::EnlistAnswered { xid, answer });
-            }
-            (Host::Participant(asker), Host::Participant(n), Body::PeerInquiry(start, inquiry)) => {
-                self.on_peer_inquiry(n, asker, start, inquiry);
-            }
-            (_, Host::Participant(n), Body::PeerTold(start, xid, told)) => self.on_peer_told(n, start, xid, told),
-            (_, Host::Participant(n), Body::Execute(key, execute)) => self.on_execute(n, key, execute),
-            (_, _, Body::Begin(key)) => self.on_begin(key),
-            (_, _, Body::Begun(key, begun)) => self.on_begun(key, begun),
-            (_, _, Body::Executed(key, operation, executed)) => self.on_executed(key, operation, executed),
-            (_, _, Body::Commit(key, commit)) => self.on_commit(key, commit),
-            (_, _, Body::Rollback(xid)) => self.on_rollback(xid),
-            (_, _, Body::Submit(key)) => self.on_submit(key),
-            (_, _, Body::Ask(key)) => self.on_ask(key),
-            (_, _, Body::Told(key, submitted, told)) => self.on_told(key, submitted, &told),
-            (from, to, body) => unreachable!("{body:?} from {from:?} to {to:?}"),
         }
     }
 
@@ -462,8 +460,10 @@ impl World {
 
 /// More than any run has that comes to its end.
 const MOST_EVENTS: u64 = 400_000;
-/// How long a branch may be in doubt after the last fault (L1).
+/// How long a branch may be in doubt after the last fault (L1). Messages that were late before come meanwhile.
 const L1: u64 = 5_000 * MS;
+/// How long one may be that was in doubt when the last fault ended: it asks again after the cap at the latest.
+const DOUBTS_END: u64 = 2 * RETRY_CAP.as_micros() as u64;
 /// How long after the last fault all must be quiet.
 const QUIET: u64 = 12_000 * MS;
 

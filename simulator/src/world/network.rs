@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use handfast_common::messages::Order;
 use handfast_participant::protocol as p;
 
 use super::{Body, Event, LOG, World, steps};
@@ -19,6 +20,8 @@ pub(super) struct Network {
     pub(super) delay: Option<(u64, u64)>,
     /// By number of the message.
     pub(super) mishaps: BTreeMap<u64, Mishap>,
+    /// By step of the message, the next one.
+    pub(super) awaited: Vec<(Step, Mishap)>,
 }
 
 impl Network {
@@ -35,51 +38,92 @@ impl World {
 
     /// A message goes its way.
     pub(super) fn send(&mut self, from: Host, to: Host, body: Body) {
-        let step = steps::of_message(&body);
+        if self.is_caught(from, to, &body) {
+            return;
+        }
         self.summary.sent += 1;
-        match self.network.mishaps.remove(&self.summary.sent) {
+        let mishap = self.network.mishaps.remove(&self.summary.sent).or_else(|| self.awaited_mishap(to, &body));
+        self.summary.injected += u64::from(mishap.is_some());
+        match mishap {
             Some(Mishap::Lost) => {
-                self.hit(step, Kind::Lost);
+                self.hit_message(to, &body, Kind::Lost);
                 return self.lost(from, to, &body);
             }
             Some(Mishap::Late(after)) => {
-                self.hit(step, Kind::Reordered);
+                self.hit_message(to, &body, Kind::Reordered);
                 return self.at(after, Event::Message { from, to, body: Box::new(body) });
             }
             Some(Mishap::Again(after)) => {
-                self.hit(step, Kind::Reordered);
+                self.hit_message(to, &body, Kind::Reordered);
                 self.at(after, Event::Message { from, to, body: Box::new(body.clone()) });
             }
             Some(Mishap::Twice) => {
-                self.hit(step, Kind::Reordered);
+                self.hit_message(to, &body, Kind::Reordered);
                 self.at(1, Event::Message { from, to, body: Box::new(body.clone()) });
             }
+            Some(Mishap::Cut(length)) => self.network.cuts.push((from, to, self.until_at_most(length))),
+            Some(Mishap::Held(length)) => self.network.clogs.push((from, to, self.until_at_most(length))),
             None => {}
         }
         if Network::rule(&self.network.cuts, from, to, self.now).is_some() {
-            self.hit(step, Kind::Partition);
+            self.hit_message(to, &body, Kind::Partition);
             return self.lost(from, to, &body);
         }
         if self.strikes(self.network.loss) {
-            self.hit(step, Kind::Lost);
+            self.hit_message(to, &body, Kind::Lost);
             return self.lost(from, to, &body);
         }
         let held = Network::rule(&self.network.clogs, from, to, self.now).map_or(0, |until| until - self.now);
         if held > 0 {
-            self.hit(step, Kind::Slow);
+            self.hit_message(to, &body, Kind::Slow);
         }
         if self.strikes(self.network.double) {
-            self.hit(step, Kind::Reordered);
-            let after = held + self.net_delay(step);
+            self.hit_message(to, &body, Kind::Reordered);
+            let after = held + self.net_delay(to, &body);
             self.at(after, Event::Message { from, to, body: Box::new(body.clone()) });
         }
-        let after = held + self.net_delay(step);
+        let after = held + self.net_delay(to, &body);
         self.at(after, Event::Message { from, to, body: Box::new(body) });
     }
 
-    fn net_delay(&mut self, step: Step) -> u64 {
+    /// What a plan wants to happen to the next message of this one's steps.
+    fn awaited_mishap(&mut self, to: Host, body: &Body) -> Option<Mishap> {
+        if self.network.awaited.is_empty() {
+            return None;
+        }
+        let steps = self.steps_of(to, body);
+        let at = self.network.awaited.iter().position(|(step, _)| steps.contains(step))?;
+        Some(self.network.awaited.remove(at).1)
+    }
+
+    /// All steps that a message belongs to: where it is sent, where it is missed.
+    fn steps_of(&self, to: Host, body: &Body) -> Vec<Step> {
+        let mut all = vec![steps::of_message(body)];
+        all.extend(steps::at_the_other_end(body));
+        if let (Body::Order(_, message), Host::Participant(n)) = (body, to)
+            && let Order::Decide { xid, .. } = &message.order
+            && let Some(machine) = &self.participants[n].machine
+            && machine.branches().any(|branch| branch.xid == *xid && branch.state == "in-doubt")
+        {
+            all.push(Step::Kv4);
+        }
+        all
+    }
+
+    fn hit_message(&mut self, to: Host, body: &Body, kind: Kind) {
+        let steps = self.steps_of(to, body);
+        self.hit_all(&steps, kind);
+    }
+
+    /// A fault that is one at all these steps.
+    pub(super) fn hit_all(&mut self, steps: &[Step], kind: Kind) {
+        self.summary.faults += 1;
+        steps.iter().for_each(|step| self.summary.cells.hit(*step, kind));
+    }
+
+    fn net_delay(&mut self, to: Host, body: &Body) -> u64 {
         if self.strikes(self.network.delay) {
-            self.hit(step, Kind::Reordered);
+            self.hit_message(to, body, Kind::Reordered);
             return self.dice.between(50, 2_500) * MS;
         }
         let most = if self.healed.is_some() { MS } else { 6 * MS };
@@ -117,7 +161,12 @@ impl World {
         let (here, there) = (Host::Coordinator, Host::Participant(n));
         let way = |from, to| Network::rule(&self.network.cuts, from, to, self.now).is_none();
         let paused = self.participants[n].paused_until > self.now;
-        if !self.participants[n].is_up() || paused || !way(here, there) || !way(there, here) {
+        if !way(here, there) || !way(there, here) {
+            // Seen again at every try: it is one fault.
+            self.summary.cells.hit(Step::Co10, Kind::Partition);
+            return self.dial(n, 50 * MS);
+        }
+        if !self.participants[n].is_up() || paused {
             return self.dial(n, 50 * MS);
         }
         self.events += 1;

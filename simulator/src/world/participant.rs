@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use handfast_common::ids::{Incarnation, Key, LogId, Name, StoreId, Xid};
 use handfast_common::messages::{
-    Answer, Enlist, Execute, Executed, FromParticipant, Identity, Inquiry, InquiryAnswer, OperationId, PeerAnswer,
-    PeerInquiry, PeerTold, Register, ToParticipant,
+    Answer, Enlist, Executed, FromParticipant, Identity, Inquiry, OperationId, PeerAnswer, PeerInquiry, PeerTold,
 };
 use handfast_common::storage::{Kind as Role, Space, SpaceOptions, StorageError, Store};
 use handfast_participant::kv::engine::Ended;
@@ -39,6 +38,8 @@ pub(super) enum Waiter {
     Peer(usize, u64, Xid),
     /// A client.
     Client(Key, OperationId),
+    /// Somebody who is none of us.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -112,10 +113,23 @@ impl ParticipantNode {
         self.free.store(if room { ROOM } else { RESERVE / 2 }, Ordering::Relaxed);
     }
 
+    pub(super) fn has_room(&self) -> bool {
+        self.free.load(Ordering::Relaxed) >= RESERVE
+    }
+
     pub(super) fn expect(&mut self, waiter: Waiter) -> p::ReplyTo {
         self.replies += 1;
         self.answers.insert(p::ReplyTo(self.replies), waiter);
         p::ReplyTo(self.replies)
+    }
+
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Nobody waits for an answer any more. Who did.
+    pub(super) fn cancel(&mut self) -> Vec<Waiter> {
+        std::mem::take(&mut self.answers).into_values().collect()
     }
 
     pub(super) fn identity(&self) -> Option<Identity> {
@@ -128,6 +142,11 @@ impl ParticipantNode {
             sequence: store.sequence(),
             clock: machine.clock(),
         })
+    }
+
+    /// Its store is closed in order.
+    pub(super) fn close(&mut self) {
+        self.store = None;
     }
 
     /// The process is gone; what it had in memory too.
@@ -180,6 +199,9 @@ impl World {
         let verdict = self.oracles.binding_votes.found(n, &found);
         self.judge("binding votes", verdict);
         self.summary.in_doubt += found.prepared.len() as u64;
+        if !found.prepared.is_empty() {
+            self.sometimes("a branch in doubt");
+        }
         match p::Participant::recover(config, found) {
             Ok((machine, effects)) => {
                 self.participants[n].machine = Some(machine);
@@ -204,12 +226,13 @@ impl World {
         self.obey(n, effects);
     }
 
-    fn obey(&mut self, n: usize, effects: Vec<p::Effect>) {
+    pub(super) fn obey(&mut self, n: usize, effects: Vec<p::Effect>) {
         let start = self.participants[n].start;
         for effect in effects {
             if let Some((left, down)) = self.participants[n].dies_in {
                 if left == 0 {
                     self.hit(steps::of_participant(&effect), Kind::Kill);
+                    self.summary.injected += 1;
                     self.say(|| format!("p{n} dies before {effect:?}"));
                     return self.crash(Host::Participant(n), None, down);
                 }
@@ -217,11 +240,15 @@ impl World {
             }
             self.participants[n].effects += 1;
             let step = steps::of_participant(&effect);
+            if self.comes_to(Host::Participant(n), step) {
+                return;
+            }
             let dies = self.participants[n].dies_at.filter(|(at, ..)| *at == step);
             if let Some((_, after, down)) = dies {
                 let done = if after { self.obey_one(n, effect) } else { Ok(()) };
                 drop(done);
                 self.hit(step, Kind::Kill);
+                self.summary.injected += 1;
                 return self.crash(Host::Participant(n), None, down);
             }
             if let Err(error) = self.obey_one(n, effect) {
@@ -277,6 +304,10 @@ impl World {
                 if let Answer::Acknowledged { xid } = &answer {
                     self.doubt_ends(n, *xid);
                 }
+                let seen = self.participants[n].machine.as_ref().and_then(|machine| machine.seen(LOG));
+                if let (Answer::Welcome(_), Some(seen)) = (&answer, seen) {
+                    self.oracles.fencing.welcomed(n, seen.epoch);
+                }
                 let body = Body::Answer(connection, FromParticipant { from, answer });
                 self.send(Host::Participant(n), Host::Coordinator, body);
                 Ok(())
@@ -295,7 +326,7 @@ impl World {
                 Ok(())
             }
             p::Effect::Stop { why } => {
-                self.judge("integrity", Err(format!("p{n} stops: {why}")));
+                self.stopped(Host::Participant(n), why);
                 Ok(())
             }
             p::Effect::ReplyExecuted { to, result } => {
@@ -340,6 +371,7 @@ impl World {
     /// What the store has ended goes to the machine, until no more comes of it; what it queued goes to the disk.
     fn take_ended(&mut self, n: usize) {
         let start = self.participants[n].start;
+        self.look_at_store(n);
         while let Some(store) = &mut self.participants[n].store {
             let ended = store.take_ended();
             if ended.is_empty() {
@@ -377,8 +409,8 @@ impl World {
             return;
         }
         node.writing = true;
-        let (start, slow, step) = (node.start, node.slow_until > self.now, steps::of_batch(store));
-        let after = self.disk_delay(Host::Participant(n), forced, slow, step);
+        let (start, slow, steps) = (node.start, node.slow_until > self.now, steps::of_batch(store));
+        let after = self.disk_delay(Host::Participant(n), forced, slow, &steps);
         self.at(after, Event::Write(Host::Participant(n), start));
     }
 
@@ -387,18 +419,20 @@ impl World {
         if node.start != start {
             return;
         }
-        let Some(store) = &mut node.store else { return };
-        let step = steps::of_batch(store);
+        let Some(store) = &node.store else { return };
+        let steps = steps::of_batch(store);
+        self.comes_to_write(Host::Participant(n), &steps);
+        if steps.iter().any(|step| self.comes_to(Host::Participant(n), *step)) {
+            return;
+        }
+        let Some(store) = &mut self.participants[n].store else { return };
         match store.write_batch() {
             Ok(written) => {
-                node.written = written;
+                self.participants[n].written = written;
                 let after = self.dice.between(100, 2 * MS);
                 self.at(after, Event::BatchDone(n, start));
             }
-            Err(error) => {
-                self.disk_struck(Host::Participant(n), step);
-                self.storage_failed(Host::Participant(n), &error);
-            }
+            Err(error) => self.write_failed(Host::Participant(n), &steps, &error),
         }
     }
 
@@ -419,59 +453,5 @@ impl World {
         if self.participants[n].start == start && self.participants[n].timers.fires(&timer, number) {
             self.participate(n, p::Input::TimerFired(timer));
         }
-    }
-
-    /// Also what was sent over an older connection, or by an older start of the coordinator; its answer goes nowhere.
-    pub(super) fn on_order(&mut self, n: usize, connection: u64, message: ToParticipant) {
-        let node = &mut self.participants[n];
-        let reply = node.expect(Waiter::Coordinator(connection));
-        let Some(machine) = &mut node.machine else { return };
-        let replaced = machine.seen(LOG).is_some_and(|seen| message.from.epoch < seen.epoch);
-        let stale = replaced.then(|| steps::of_order(&message.order));
-        let effects = machine.step(p::Input::OrderReceived { reply, message });
-        let verdict = self.oracles.fencing.obeyed(n, replaced, &effects);
-        self.judge("fencing", verdict);
-        if let Some(step) = stale {
-            self.hit(step, Kind::Identity);
-        }
-        self.obey(n, effects);
-    }
-
-    pub(super) fn on_inquiry_answered(&mut self, n: usize, start: u64, xid: Xid, answer: InquiryAnswer) {
-        self.summary.inquiries += u64::from(matches!(answer, InquiryAnswer::Decided(_)));
-        self.participate_if(n, start, p::Input::InquiryAnswered { xid, answer });
-    }
-
-    pub(super) fn on_peer_inquiry(&mut self, n: usize, asker: usize, start: u64, inquiry: PeerInquiry) {
-        if self.participants[n].is_up() {
-            let reply = self.participants[n].expect(Waiter::Peer(asker, start, inquiry.xid));
-            self.participate(n, p::Input::PeerInquired { reply, inquiry });
-        }
-    }
-
-    pub(super) fn on_peer_told(&mut self, n: usize, start: u64, xid: Xid, told: PeerTold) {
-        self.summary.peers_told += u64::from(matches!(told.answer, PeerAnswer::Decided(_)));
-        let PeerTold { from, answer } = told;
-        self.participate_if(n, start, p::Input::PeerAnswered { xid, from, answer });
-    }
-
-    pub(super) fn on_execute(&mut self, n: usize, key: Key, execute: Execute) {
-        if self.participants[n].is_up() {
-            let reply = self.participants[n].expect(Waiter::Client(key, execute.operation));
-            self.participate(n, p::Input::OperationReceived { reply, execute });
-        }
-    }
-
-    pub(super) fn on_register_due(&mut self, n: usize, start: u64) {
-        let node = &self.participants[n];
-        let (true, Some(from)) = (node.start == start, node.identity()) else { return };
-        // It registers on every new connection, and then every two seconds.
-        if !self.coordinator.is_ready() {
-            return self.at(20 * MS, Event::RegisterDue(n, start));
-        }
-        let seen = node.machine.as_ref().and_then(|machine| machine.seen(LOG));
-        let register = Register { from, address: format!("host:{n}"), seen };
-        self.send(Host::Participant(n), Host::Coordinator, Body::Register(start, register));
-        self.at(2_000 * MS, Event::RegisterDue(n, start));
     }
 }

@@ -1,6 +1,7 @@
 //! To which step of the protocol everything belongs, for the matrix of faults.
 
 use handfast_common::messages::{Answer, Order};
+use handfast_coordinator::log::Entry;
 use handfast_coordinator::protocol as c;
 use handfast_participant::kv::inline::InlineStore;
 use handfast_participant::kv::record::Item;
@@ -35,11 +36,35 @@ pub(super) fn of_message(body: &Body) -> Step {
         Body::Execute(..) | Body::Executed(..) => Step::Lib1,
         Body::Commit(..) | Body::Rollback(..) => Step::Lib2,
         Body::InquiryAnswer(..) => Step::Co11,
-        Body::Register(..) | Body::Registered(..) => Step::Co8,
+        Body::Register(..) | Body::Registered(..) => Step::Co10,
         Body::Submit(_) => Step::Lib2,
         Body::Ask(_) => Step::Lib3,
         Body::Told(_, true, _) => Step::Co6,
         Body::Told(_, false, _) => Step::Lib3,
+    }
+}
+
+/// The step at the other end of a message, where that is another one: what is lost on its way is missed there.
+pub(super) fn at_the_other_end(body: &Body) -> &'static [Step] {
+    match body {
+        Body::Order(_, message) => match message.order {
+            Order::Decide { .. } => &[Step::Kv5],
+            Order::Hello { .. }
+            | Order::Prepare(_)
+            | Order::Release { .. }
+            | Order::CommitOnePhase(_)
+            | Order::AskOnePhase { .. } => &[],
+        },
+        Body::Answer(_, message) => match message.answer {
+            Answer::Voted { .. } => &[Step::Co4],
+            Answer::Acknowledged { .. } => &[Step::Co8],
+            Answer::Welcome(_)
+            | Answer::Released { .. }
+            | Answer::OnePhaseEnded { .. }
+            | Answer::Received
+            | Answer::Refused(_) => &[],
+        },
+        _ => &[],
     }
 }
 
@@ -101,12 +126,23 @@ pub(super) fn of_participant(effect: &p::Effect) -> Step {
     }
 }
 
-/// What a batch is about: a prepare before an apply, an apply before a line.
-pub(super) fn of_batch(store: &InlineStore) -> Step {
+/// What a batch of the log is about.
+pub(super) fn of_entries(entries: &[Entry]) -> Vec<Step> {
+    let mut steps: Vec<Step> = entries.iter().map(|entry| of_record(&entry.record)).collect();
+    steps.sort();
+    steps.dedup();
+    steps
+}
+
+/// What a batch of a store is about.
+pub(super) fn of_batch(store: &InlineStore) -> Vec<Step> {
     let step = |item: &Item| match item {
         Item::Prepare { .. } => Step::Kv2,
         Item::Apply { .. } | Item::Forget { .. } => Step::Kv5,
         Item::Line(_) => Step::Kv7,
     };
-    store.queued_items().map(step).min().unwrap_or(Step::Kv7)
+    let mut steps: Vec<Step> = store.queued_items().map(step).collect();
+    steps.sort();
+    steps.dedup();
+    steps
 }

@@ -18,7 +18,7 @@ fn echo() -> Proxy {
             let mut stream = stream.expect("a connection");
             std::thread::spawn(move || {
                 let mut back = stream.try_clone().expect("a handle");
-                drop(std::io::copy(&mut stream, &mut back));
+                drop(io::copy(&mut stream, &mut back));
             });
         }
     });

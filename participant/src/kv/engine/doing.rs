@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use handfast_common::ids::{Age, ContentHash, Key, Xid};
 use handfast_common::messages::OnePhaseResult;
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Payload, Reason, ReasonKind, Vote};
 use handfast_common::storage::{StorageError, Urgency};
 
@@ -54,7 +55,7 @@ impl<V: View> Engine<V> {
     /// When the transaction is prepared here, or was: any answer would be wrong.
     pub fn commit_one_phase(&mut self, work: &Work, key: Key, hash: ContentHash) -> Result<(), StorageError> {
         let xid = work.xid;
-        if let Some(marker) = self.done.get(&xid) {
+        if let Some(marker) = self.done.get(&xid).filter(|_| !mutants::is(Mutant::WorkRunsAgain)) {
             let done = marker.one_phase.as_ref();
             let reads = done.expect("what committed in two phases is not told to commit in one").reads.clone();
             self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
@@ -152,7 +153,7 @@ impl<V: View> Engine<V> {
                 self.end(Ended::OnePhase(xid, OnePhaseResult::Committed(reads)));
                 self.let_go(xid);
             }
-            Then::Prepare(_) | Then::OnePhase(..) if !self.view.has_room() => self.refuse(xid, &then, disk_full()),
+            Then::Prepare(_) | Then::OnePhase(..) if !self.has_room() => self.refuse(xid, &then, disk_full()),
             Then::Prepare(prepared) => self.hand_prepare(xid, age, prepared, held.into(), reads),
             Then::OnePhase(key, hash) => self.hand_one_phase(xid, held.into(), OnePhaseDone { key, hash, reads }),
         }
@@ -163,6 +164,9 @@ impl<V: View> Engine<V> {
         match record.encode() {
             Ok(bytes) => {
                 let voted = Voted { held: record.held, reads: record.prepared.reads };
+                if mutants::is(Mutant::YesBeforeForce) {
+                    self.end(Ended::Prepare(xid, Vote::Yes(voted.reads.clone())));
+                }
                 self.branches.insert(xid, Branch::Preparing(voted));
                 self.hand(Item::Prepare { xid, record: bytes }, Urgency::Force, Some(Handed::Prepare(xid)));
             }
@@ -182,6 +186,9 @@ impl<V: View> Engine<V> {
                 self.branches.insert(xid, Branch::OnePhase(marker));
                 let item = Item::Apply { xid, held, done, prepared: false };
                 self.hand(item, Urgency::Force, Some(Handed::OnePhase(xid)));
+                if mutants::is(Mutant::OnePhaseLetsGoEarly) {
+                    self.woken.extend(self.locks.release_all(xid));
+                }
             }
             Err(error) => {
                 let reason = Reason::new(ReasonKind::BadWork, format!("its record is {error}"));

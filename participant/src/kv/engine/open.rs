@@ -85,7 +85,7 @@ impl<V: View> Engine<V> {
         open.hold(locks);
         let execution = match executed {
             // Here and not only at the vote: what can't be prepared need not be waited for.
-            Ok(Executed { writes, .. }) if !writes.is_empty() && !self.view.has_room() => {
+            Ok(Executed { writes, .. }) if !writes.is_empty() && !self.has_room() => {
                 return self.refuse(xid, &Then::Execute(open), disk_full());
             }
             Ok(Executed { reads, writes }) => {

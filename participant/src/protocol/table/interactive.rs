@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use handfast_common::limits::IDLE_PARTS;
 use handfast_common::messages::{Enlisted, ExecuteResult};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Reason, ReasonKind, Vote};
 
 use super::super::branch::{Barred, State as S};
@@ -124,7 +125,7 @@ pub(super) fn operation_ended(state: S, execution: Execution, cx: &mut Context<'
             Some(Ended::Doomed { waiting, reason }) => {
                 let result = ExecuteResult::Doomed(reason.clone());
                 cx.executed(waiting.into_iter().chain(active.open.into_waiting()), &result);
-                Ok(S::Barred(Barred::here(reason)))
+                Ok(Dropping { barred: Barred::here(reason), running: false, undoing: false }.go_on())
             }
             Some(Ended::TooLarge { waiting, reason }) => {
                 cx.out.push(Effect::Abort { xid: cx.xid });
@@ -166,6 +167,7 @@ pub(super) fn enlist_answered(state: S, answer: Enlisted, cx: &mut Context<'_>) 
             S::Active(active)
         }
         // Perhaps commit has only begun: no decision, but none for Commit can come of it any more.
+        (s @ S::Active(_), Enlisted::Over(_)) if mutants::is(Mutant::KeepsAbandonedBranch) => s,
         (S::Active(active), Enlisted::Over(reason)) => drop_open(active.open, Barred::here(reason), cx),
         // The timer asks again.
         (s @ (S::Enlisting(_) | S::Active(_)), Enlisted::NotYet) => s,
@@ -188,7 +190,7 @@ pub(super) fn enlist_due(state: S, cx: &mut Context<'_>) -> S {
         }
         S::Active(mut active) => {
             active.unanswered += 1;
-            if active.unanswered >= IDLE_PARTS {
+            if active.unanswered >= IDLE_PARTS && !mutants::is(Mutant::KeepsAbandonedBranch) {
                 let reason = Reason::new(ReasonKind::Lost, "its coordinator does not answer");
                 return drop_open(active.open, Barred::here(reason), cx);
             }
@@ -215,7 +217,13 @@ pub(super) fn drop_open(open: Open, barred: Barred, cx: &mut Context<'_>) -> S {
 impl Dropping {
     /// Only remembered, once nothing is owed any more.
     pub(super) fn go_on(self) -> S {
-        if self.running || self.undoing { S::Dropping(self) } else { S::Barred(self.barred) }
+        if self.running || self.undoing {
+            S::Dropping(self)
+        } else if mutants::is(Mutant::DroppedBranchBeginsAfresh) {
+            S::Unknown
+        } else {
+            S::Barred(self.barred)
+        }
     }
 }
 

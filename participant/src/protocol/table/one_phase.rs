@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use handfast_common::ids::{ContentHash, Key};
 use handfast_common::messages::{OnePhaseResult, Refusal, Task};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Reason, ReasonKind};
 
 use super::super::branch::{Barred, Following, OnePhaseAborted, OnePhaseWork, State as S};
@@ -48,6 +49,9 @@ pub(super) fn commit(state: S, order: OnePhaseOrder, cx: &mut Context<'_>) -> S 
             }
             Task::Ran { operations, exact } => commit_open(active.open, order, operations, exact, cx),
         },
+        S::OnePhaseDone(_) if mutants::is(Mutant::WorkRunsAgain) => {
+            start(OnePhaseOrder { elsewhere: Elsewhere::Nothing, ..order }, cx)
+        }
         S::OnePhase(mut work) => {
             work.waiting.push(order.reply);
             S::OnePhase(work)
@@ -70,7 +74,7 @@ pub(super) fn ask(state: S, reply: ReplyTo, cx: &mut Context<'_>) -> S {
     match state {
         S::Unknown => {
             cx.one_phase([reply], &OnePhaseResult::Aborted(fenced()));
-            S::Barred(Barred::here(fenced()))
+            if mutants::is(Mutant::AskingDoesNotFence) { S::Unknown } else { S::Barred(Barred::here(fenced())) }
         }
         S::Past => {
             cx.refuse(reply, Refusal::BelowMark);
@@ -78,6 +82,10 @@ pub(super) fn ask(state: S, reply: ReplyTo, cx: &mut Context<'_>) -> S {
         }
         S::Enlisting(enlisting) => fence_open(enlisting.open, reply, fenced(), cx),
         S::Active(active) => fence_open(active.open, reply, fenced(), cx),
+        s @ S::OnePhase(_) if mutants::is(Mutant::AnswersWhileItWorks) => {
+            cx.one_phase([reply], &OnePhaseResult::Aborted(fenced()));
+            s
+        }
         S::OnePhase(mut work) => {
             cx.cancel(&mut work.cancelled, ReasonKind::Fenced, ASKED);
             work.waiting.push(reply);
@@ -179,6 +187,7 @@ fn end(key: Key, hash: ContentHash, waiting: Vec<ReplyTo>, result: OnePhaseResul
     cx.one_phase(waiting, &result);
     match result {
         OnePhaseResult::Committed(reads) => S::OnePhaseDone(OnePhaseDone { key, hash, reads }),
+        OnePhaseResult::Aborted(_) if mutants::is(Mutant::NoIsForgotten) => S::Unknown,
         OnePhaseResult::Aborted(reason) => S::OnePhaseAborted(OnePhaseAborted { key, hash, reason }),
     }
 }

@@ -6,6 +6,7 @@
 
 use handfast_common::ids::Name;
 use handfast_common::messages::{PeerAnswer, Unsaid};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Decision, Reason, ReasonKind, Vote};
 
 use super::super::branch::{Barred, State as S};
@@ -41,6 +42,18 @@ macro_rules! not_in_doubt {
 pub(super) fn inquired(state: S, question: PeerQuestion, cx: &mut Context<'_>) -> S {
     let PeerQuestion { reply, exact, greeted } = question;
     match state {
+        S::Unknown if !exact && mutants::is(Mutant::NoTraceMeansAbort) => {
+            cx.tell_peer(reply, PeerAnswer::Decided(Decision::Abort));
+            S::Unknown
+        }
+        S::Unknown if exact && greeted && mutants::is(Mutant::PeerAbortIsForgotten) => {
+            cx.tell_peer(reply, PeerAnswer::Decided(Decision::Abort));
+            S::Unknown
+        }
+        s @ S::Working(_) if mutants::is(Mutant::PeerIsToldWhileItWorks) => {
+            cx.tell_peer(reply, PeerAnswer::Decided(Decision::Abort));
+            s
+        }
         // Remembered before it is said: a Prepare that is still on its way gets a No (t02d).
         S::Unknown if exact && greeted => {
             cx.tell_peer(reply, PeerAnswer::Decided(Decision::Abort));
@@ -168,7 +181,9 @@ fn inquire(mut branch: InDoubt, hurried: bool, cx: &mut Context<'_>) -> S {
     }
     branch.unanswered = true;
     let after = if hurried { cx.config.retry_first } else { branch.pause };
-    cx.timer(Timer::Inquire(cx.xid), after, true);
+    if !mutants::is(Mutant::InquiresOnce) {
+        cx.timer(Timer::Inquire(cx.xid), after, true);
+    }
     branch.pause = branch.pause.saturating_mul(2).min(cx.config.retry_cap);
     branch.rest = if hurried { REST } else { branch.rest.saturating_sub(1) };
     S::Prepared(branch)

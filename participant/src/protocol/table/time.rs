@@ -1,6 +1,7 @@
 //! What passes: patience, the epochs of coordinators, their marks, and this participant's own starts.
 
 use handfast_common::messages::{ExecuteResult, Seen};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Reason, ReasonKind};
 
 use super::super::branch::{Barred, Fate, State as S, WorkKind};
@@ -10,6 +11,7 @@ use super::super::in_doubt::InDoubt;
 use super::super::record::{OnePhaseDone, Prepared};
 use super::super::{Effect, Timer};
 use super::interactive::drop_open;
+use super::two_phase::abort;
 
 const REPLACED: &str = "its coordinator was restarted";
 const PASSED: &str = "the transaction has ended";
@@ -30,6 +32,11 @@ pub(super) fn lock_wait_over(state: S, cx: &mut Context<'_>) -> S {
                 cx.cancel(&mut work.cancelled, ReasonKind::LockTimeout, "");
             }
             S::OnePhase(work)
+        }
+        s @ S::Prepared(_) if mutants::is(Mutant::YesExpires) => abort(s, None, cx).unwrap_or(S::Unknown),
+        s @ S::Prepared(_) if mutants::is(Mutant::YesLetsLocksGo) => {
+            cx.cancel(&mut false, ReasonKind::LockTimeout, "");
+            s
         }
         // Nothing ran, and nobody is kept waiting for a coordinator that does not answer.
         S::Enlisting(enlisting) => {
@@ -143,6 +150,8 @@ pub(super) fn mark_passed(state: S, cx: &mut Context<'_>) -> S {
             cx.release();
             S::Past
         }
+        S::Prepared(_) if mutants::is(Mutant::MarkEndsPrepared) => S::Past,
+        s @ S::Active(_) if mutants::is(Mutant::KeepsAbandonedBranch) => s,
         S::Enlisting(enlisting) => forgotten(drop_open(enlisting.open, passed(), cx)),
         S::Active(active) => forgotten(drop_open(active.open, passed(), cx)),
         s @ (S::Dropping(_)

@@ -1,6 +1,7 @@
 //! Prepare, Release, the decision, and what the resource manager makes of them.
 
 use handfast_common::messages::{Refusal, Task};
+use handfast_common::mutants::{self, Mutant};
 use handfast_common::outcome::{Payload, ReasonKind, Vote};
 
 use super::super::branch::{Applying, Barred, Fate, State as S, Undoing, Voted, Work, WorkKind};
@@ -19,11 +20,21 @@ pub(super) fn prepare(state: S, order: PrepareOrder, cx: &mut Context<'_>) -> S 
         S::Unknown => match order.task {
             Task::Carried(_) => start(order, WorkKind::Carried, cx),
             // What ran here is gone, or ran in another start: never a vote for the rest of it (t10a, t10b).
+            Task::Ran { .. } if mutants::is(Mutant::NoTraceVotesReadOnly) => {
+                cx.vote(vec![order.reply], &Vote::ReadOnly(Payload::default()));
+                S::Unknown
+            }
             Task::Ran { .. } => {
                 cx.vote(vec![order.reply], &Vote::No(no_work()));
                 S::Barred(Barred::here(no_work()))
             }
         },
+        S::Past if mutants::is(Mutant::LatePrepareRuns) => start(order, WorkKind::Carried, cx),
+        S::Committed(_) if mutants::is(Mutant::WorkRunsAgain) => start(order, WorkKind::Carried, cx),
+        s @ S::Prepared(_) if mutants::is(Mutant::VotesAnew) => {
+            cx.vote(vec![order.reply], &Vote::No(no_work()));
+            s
+        }
         S::Past => {
             cx.refuse(order.reply, Refusal::BelowMark);
             S::Past
@@ -123,6 +134,9 @@ pub(super) fn work_prepared(state: S, vote: Vote, cx: &mut Context<'_>) -> Resul
 fn voted(work: Work, vote: Vote, cx: &mut Context<'_>) -> S {
     let Work { mut record, waiting, cancelled: _, fate, kind, asked } = work;
     let digest = record.work;
+    let early = kind == (WorkKind::Ran { exact: true })
+        || (kind == WorkKind::Carried && mutants::is(Mutant::ReaderLetsGoEarly))
+        || (kind == (WorkKind::Ran { exact: false }) && mutants::is(Mutant::SharedReaderLetsGo));
     let state = match (vote, fate) {
         (Vote::Yes(_), Fate::Aborted) => {
             let vote = Vote::No(aborted());
@@ -141,7 +155,7 @@ fn voted(work: Work, vote: Vote, cx: &mut Context<'_>) -> S {
             cx.vote(waiting, &vote);
             S::Aborted(Voted { work: digest, vote })
         }
-        (vote @ Vote::ReadOnly(_), Fate::Open) if kind == (WorkKind::Ran { exact: true }) => {
+        (vote @ Vote::ReadOnly(_), Fate::Open) if early => {
             // All locks of the transaction existed before the first Prepare went out: its own may go.
             cx.release();
             cx.vote(waiting, &vote);
@@ -207,6 +221,9 @@ pub(super) fn release(state: S, reply: ReplyTo, cx: &mut Context<'_>) -> S {
 pub(super) fn commit(state: S, reply: Option<ReplyTo>, cx: &mut Context<'_>) -> Result<S, Illegal> {
     Ok(match state {
         S::Prepared(branch) => {
+            if mutants::is(Mutant::AcknowledgesBeforeApply) {
+                cx.acknowledge(reply);
+            }
             cx.out.push(Effect::Commit { xid: cx.xid });
             S::Committing(Applying { record: branch.record, waiting: reply.into_iter().collect() })
         }
@@ -217,6 +234,10 @@ pub(super) fn commit(state: S, reply: Option<ReplyTo>, cx: &mut Context<'_>) -> 
         s @ (S::Committed(_) | S::Past) => {
             cx.acknowledge(reply);
             s
+        }
+        S::Unknown if mutants::is(Mutant::ForgetfulStoreIsTrusted) => {
+            cx.acknowledge(reply);
+            S::Unknown
         }
         S::Unknown => return Err(cx.illegal(Kind::LostBranch)),
         open!()

@@ -2,8 +2,14 @@
 //!
 //! A cell is counted where its fault is injected, never where one only might have been.
 
+mod drills;
+mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+pub use drills::{drill, drilled};
+pub use elsewhere::{ELSEWHERE, Elsewhere, OPEN, elsewhere, is_open};
 
 /// A kind of fault, by its letter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -32,6 +38,43 @@ pub enum Kind {
     Identity,
     /// H: hostile bytes or principal.
     Hostile,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Kill,
+        Self::Power,
+        Self::Disk,
+        Self::Rot,
+        Self::Lost,
+        Self::Partition,
+        Self::Reordered,
+        Self::Slow,
+        Self::Time,
+        Self::Cancelled,
+        Self::Identity,
+        Self::Hostile,
+    ];
+
+    /// As it stands in the matrix.
+    #[must_use]
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Kill => 'K',
+            Self::Power => 'W',
+            Self::Disk => 'D',
+            Self::Rot => 'B',
+            Self::Lost => 'N',
+            Self::Partition => 'P',
+            Self::Reordered => 'R',
+            Self::Slow => 'S',
+            Self::Time => 'T',
+            Self::Cancelled => 'X',
+            Self::Identity => 'V',
+            Self::Hostile => 'H',
+        }
+    }
 }
 
 /// A step of the protocol.
@@ -201,15 +244,28 @@ impl Cells {
     }
 }
 
-/// A table: one line per step, each cell with its count, `-` where it was not hit.
+impl Cells {
+    /// Cells that are built and were not hit, neither here nor by a test over real sockets.
+    #[must_use]
+    pub fn missed(&self) -> Vec<u16> {
+        let built = |cell: &u16| is_open(*cell).is_none() && elsewhere(*cell).is_none();
+        (1..=219).filter(built).filter(|cell| self.times(*cell) == 0).collect()
+    }
+}
+
+/// A table: one line per step, each cell with its count; `-` where it was not hit, `test` where a test over real sockets
+/// hits it, `open` where there is nothing yet to be hit.
 impl fmt::Display for Cells {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (_, name, cells) in MATRIX {
             write!(f, "{name:<5}")?;
             for cell in cells.split(' ') {
-                match cell[1..].parse().map_or(0, |number| self.times(number)) {
-                    0 => write!(f, " {cell}:-")?,
-                    times => write!(f, " {cell}:{times}")?,
+                let number = cell[1..].parse().unwrap_or(0);
+                match (self.times(number), is_open(number), elsewhere(number)) {
+                    (0, Some(_), _) => write!(f, " {cell}:open")?,
+                    (0, None, Some(_)) => write!(f, " {cell}:test")?,
+                    (0, None, None) => write!(f, " {cell}:-")?,
+                    (times, ..) => write!(f, " {cell}:{times}")?,
                 }
             }
             writeln!(f)?;
@@ -221,22 +277,8 @@ impl fmt::Display for Cells {
 /// The number of a cell.
 #[must_use]
 pub fn cell(step: Step, kind: Kind) -> Option<u16> {
-    let letter = match kind {
-        Kind::Kill => 'K',
-        Kind::Power => 'W',
-        Kind::Disk => 'D',
-        Kind::Rot => 'B',
-        Kind::Lost => 'N',
-        Kind::Partition => 'P',
-        Kind::Reordered => 'R',
-        Kind::Slow => 'S',
-        Kind::Time => 'T',
-        Kind::Cancelled => 'X',
-        Kind::Identity => 'V',
-        Kind::Hostile => 'H',
-    };
     let (_, _, cells) = MATRIX.iter().find(|(own, ..)| *own == step)?;
-    cells.split(' ').find_map(|cell| cell.strip_prefix(letter)?.parse().ok())
+    cells.split(' ').find_map(|cell| cell.strip_prefix(kind.letter())?.parse().ok())
 }
 
 #[cfg(test)]
