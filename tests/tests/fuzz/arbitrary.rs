@@ -3,6 +3,8 @@
 //! Every variant of every enum comes up, also those that are added later, and numbers and names are drawn from few, so
 //! that what is said of one thing meets what was said before.
 
+use std::collections::BTreeMap;
+
 use handfast_common::ids::{LogId, StoreId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -124,6 +126,26 @@ pub(crate) fn runs(otherwise: u64) -> impl Iterator<Item = Dice> {
     let first = handfast_tests::settings::setting("HANDFAST_FUZZ_SEED", 0);
     let runs = handfast_tests::settings::setting("HANDFAST_FUZZ_RUNS", otherwise);
     (first..first.saturating_add(runs)).map(Dice::new)
+}
+
+/// What a target came to: it says what it has tried, and can't pass without.
+#[derive(Default)]
+pub(crate) struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    pub(crate) fn add(&mut self, what: &'static str, more: u64) {
+        *self.0.entry(what).or_default() += more;
+    }
+
+    /// Prints all of them, and looks whether those that must be there are, if there were as many runs as the gate has.
+    pub(crate) fn check(&self, runs: u64, least: &[(&'static str, u64)]) {
+        println!("{:?}", self.0);
+        if handfast_tests::settings::setting("HANDFAST_FUZZ_RUNS", runs) >= runs {
+            for (what, least) in least {
+                assert!(self.0.get(what) >= Some(least), "{what}: less than {least} in {:?}", self.0);
+            }
+        }
+    }
 }
 
 struct Arbitrary<'d>(&'d mut Dice);

@@ -18,8 +18,9 @@ use handfast_participant::protocol::{Participant, Recovered};
 use handfast_participant::resource::Execution;
 use uuid::Uuid;
 
-use crate::arbitrary::{Dice, LOG, STORE, runs};
+use crate::arbitrary::{Counts, Dice, LOG, STORE, runs};
 
+const RUNS: u64 = 400;
 /// Steps of a run.
 const STEPS: usize = 600;
 /// Starts of the coordinator in a run, one after the other.
@@ -74,8 +75,8 @@ impl Replies {
 
 #[test]
 fn f5_hostile_coordinators_and_clients_do_not_break_a_participant() {
-    let (mut stops, mut done) = (0, 0);
-    for mut dice in runs(400) {
+    let mut counts = Counts::default();
+    for mut dice in runs(RUNS) {
         know_transactions(&mut dice);
         let own = Addressee { name: name(1), store: STORE, incarnation: Incarnation(1) };
         let config = participant::Config::new(own.name.clone(), own.store, own.incarnation);
@@ -84,7 +85,7 @@ fn f5_hostile_coordinators_and_clients_do_not_break_a_participant() {
         for step in 0..STEPS {
             dice.era = (step * ERAS / STEPS) as u64;
             let input = if !pending.is_empty() && dice.one_in(2) {
-                done += 1;
+                counts.add("things done", 1);
                 pending.swap_remove(dice.below(pending.len()))
             } else {
                 said_to_participant(&mut dice, &own, machine.seen(LOG), &mut replies)
@@ -96,13 +97,12 @@ fn f5_hostile_coordinators_and_clients_do_not_break_a_participant() {
                 carry_out(&mut dice, effect, &shown, &mut replies, &mut pending);
             }
             if stopped {
-                stops += 1;
+                counts.add("stops", 1);
                 break;
             }
         }
     }
-    println!("{done} things done, {stops} stops");
-    assert!(done > 3_000, "the machine has done hardly anything: {done}");
+    counts.check(RUNS, &[("things done", 3_000), ("stops", 10)]);
 }
 
 fn said_to_participant(
@@ -251,8 +251,8 @@ fn carry_out(
 
 #[test]
 fn f5_hostile_participants_and_clients_do_not_break_a_coordinator() {
-    let (mut stops, mut records) = (0, 0);
-    for mut dice in runs(400) {
+    let mut counts = Counts::default();
+    for mut dice in runs(RUNS) {
         know_transactions(&mut dice);
         let (mut replies, mut pending) = (Replies::default(), Vec::new());
         let config = coordinator::Config { retention_count: 8, ..coordinator::Config::default() };
@@ -278,17 +278,16 @@ fn f5_hostile_participants_and_clients_do_not_break_a_coordinator() {
             };
             let mut stopped = false;
             for effect in machine.step(input) {
-                records += u64::from(matches!(effect, coordinator::Effect::Append { .. }));
+                counts.add("records", u64::from(matches!(effect, coordinator::Effect::Append { .. })));
                 stopped |= carried_out(&mut dice, effect, &mut replies, &mut pending);
             }
             if stopped {
-                stops += 1;
+                counts.add("stops", 1);
                 break;
             }
         }
     }
-    println!("{records} records, {stops} stops");
-    assert!(records > 2_000, "the machine has done hardly anything: {records}");
+    counts.check(RUNS, &[("records", 2_000), ("stops", 10)]);
 }
 
 fn identity(number: u64) -> Identity {

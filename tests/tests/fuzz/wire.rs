@@ -14,10 +14,14 @@ use serde::de::DeserializeOwned;
 use tarpc::{ClientMessage, Request, Response};
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::arbitrary::{Dice, runs};
+use crate::arbitrary::{Counts, Dice, runs};
+
+const RUNS: u64 = 20_000;
+/// Of spoilt bytes some decode, and some do not.
+const BOTH: [(&str, u64); 2] = [("accepted", 1_000), ("refused", 1_000)];
 
 /// Decode, encode, decode: the bytes of both encodings are the same, whatever was decoded first.
-fn there_and_back<T: Serialize + DeserializeOwned>(dice: &mut Dice) {
+fn there_and_back<T: Serialize + DeserializeOwned>(dice: &mut Dice, counts: &mut Counts) {
     let value: T = dice.value();
     let bytes = codec::encode(&value).expect("small values fit");
     let back: T = codec::decode(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"));
@@ -25,7 +29,9 @@ fn there_and_back<T: Serialize + DeserializeOwned>(dice: &mut Dice) {
     let mut spoilt = bytes;
     for _ in 0..4 {
         dice.spoil(&mut spoilt);
-        if let Ok(other) = codec::decode::<T>(&spoilt) {
+        let read = codec::decode::<T>(&spoilt);
+        counts.add(if read.is_ok() { "accepted" } else { "refused" }, 1);
+        if let Ok(other) = read {
             let own = codec::encode(&other).expect("it came from as many bytes");
             let again: T = codec::decode(&own).unwrap_or_else(|error| panic!("{error}: {own:?}"));
             assert_eq!(codec::encode(&again).expect("it fitted before"), own);
@@ -35,19 +41,22 @@ fn there_and_back<T: Serialize + DeserializeOwned>(dice: &mut Dice) {
 
 #[test]
 fn f1_every_message_comes_back_as_it_went_and_no_bytes_panic() {
-    for mut dice in runs(20_000) {
-        there_and_back::<CoordinatorServiceRequest>(&mut dice);
-        there_and_back::<CoordinatorServiceResponse>(&mut dice);
-        there_and_back::<ParticipantServiceRequest>(&mut dice);
-        there_and_back::<ParticipantServiceResponse>(&mut dice);
+    let mut counts = Counts::default();
+    for mut dice in runs(RUNS) {
+        there_and_back::<CoordinatorServiceRequest>(&mut dice, &mut counts);
+        there_and_back::<CoordinatorServiceResponse>(&mut dice, &mut counts);
+        there_and_back::<ParticipantServiceRequest>(&mut dice, &mut counts);
+        there_and_back::<ParticipantServiceResponse>(&mut dice, &mut counts);
     }
+    counts.check(RUNS, &BOTH);
 }
 
 #[test]
 fn f1_every_frame_comes_back_as_it_went_and_a_changed_one_never_as_another() {
     type Client = ClientFrames<CoordinatorServiceRequest, CoordinatorServiceResponse>;
     type Server = ServerFrames<CoordinatorServiceRequest, CoordinatorServiceResponse>;
-    for mut dice in runs(20_000) {
+    let mut counts = Counts::default();
+    for mut dice in runs(RUNS) {
         let (message, answer): (CoordinatorServiceRequest, CoordinatorServiceResponse) = (dice.value(), dice.value());
         let (id, body) = (dice.number(), codec::encode(&message).expect("it fits"));
         let mut bytes = BytesMut::new();
@@ -63,6 +72,7 @@ fn f1_every_frame_comes_back_as_it_went_and_a_changed_one_never_as_another() {
         dice.spoil(&mut spoilt);
         if spoilt != bytes {
             let read = Server::new().decode(&mut BytesMut::from(&spoilt[..]));
+            counts.add(if read.is_err() { "refused" } else { "not whole" }, 1);
             // Bytes behind the frame are the beginning of the next one.
             let more = spoilt.starts_with(&bytes);
             assert!(more || !matches!(read, Ok(Some(_))), "{spoilt:?} from {bytes:?}");
@@ -73,15 +83,18 @@ fn f1_every_frame_comes_back_as_it_went_and_a_changed_one_never_as_another() {
         let back = Client::new().decode(&mut bytes).expect("a frame").expect("a whole one");
         let back = back.message.expect("an answer");
         assert_eq!(codec::encode(&back).expect("it fitted"), body);
+        counts.add("accepted", 2);
         drop(Client::new().decode(&mut BytesMut::from(&dice.bytes(80)[..])));
     }
+    counts.check(RUNS, &[BOTH[0], BOTH[1], ("not whole", 1_000)]);
 }
 
 #[test]
 fn f3_every_record_comes_back_as_it_was_written_and_no_bytes_panic() {
-    for mut dice in runs(20_000) {
-        there_and_back::<Record>(&mut dice);
-        there_and_back::<Line>(&mut dice);
+    let mut counts = Counts::default();
+    for mut dice in runs(RUNS) {
+        there_and_back::<Record>(&mut dice, &mut counts);
+        there_and_back::<Line>(&mut dice, &mut counts);
         let held: Vec<Held> = dice.value();
         let prepared: Prepared = dice.value();
         let record = PrepareRecord { prepared, age: dice.value(), held: held.into() };
@@ -94,9 +107,10 @@ fn f3_every_record_comes_back_as_it_was_written_and_no_bytes_panic() {
             let mut spoilt = bytes;
             for _ in 0..4 {
                 dice.spoil(&mut spoilt);
-                drop(Stored::decode(&spoilt));
+                counts.add(if Stored::decode(&spoilt).is_ok() { "accepted" } else { "refused" }, 1);
             }
         }
         drop(Stored::decode(&dice.bytes(60)));
     }
+    counts.check(RUNS, &BOTH);
 }
