@@ -69,6 +69,10 @@ pub struct Guard<G> {
 
 /// The guard of a [`Mutex`].
 pub type MutexGuard<'l, T> = Guard<sync::MutexGuard<'l, T>>;
+/// A reader's guard of a [`RwLock`].
+pub type ReadGuard<'l, T> = Guard<sync::RwLockReadGuard<'l, T>>;
+/// A writer's guard of a [`RwLock`].
+pub type WriteGuard<'l, T> = Guard<sync::RwLockWriteGuard<'l, T>>;
 
 impl<T> Mutex<T> {
     /// A lock at this place of the list.
@@ -114,7 +118,7 @@ impl<T> RwLock<T> {
     ///
     /// # Panics
     /// In a debug build, when the order is another one.
-    pub fn read(&self) -> Guard<sync::RwLockReadGuard<'_, T>> {
+    pub fn read(&self) -> ReadGuard<'_, T> {
         let turn = Turn::take(self.lock);
         Guard { guard: whole(self.inner.read()), turn }
     }
@@ -123,7 +127,7 @@ impl<T> RwLock<T> {
     ///
     /// # Panics
     /// In a debug build, when the order is another one.
-    pub fn write(&self) -> Guard<sync::RwLockWriteGuard<'_, T>> {
+    pub fn write(&self) -> WriteGuard<'_, T> {
         let turn = Turn::take(self.lock);
         Guard { guard: whole(self.inner.write()), turn }
     }

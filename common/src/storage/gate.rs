@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
 
-use crate::locks::{Guard, Lock, Mutex, MutexGuard, RwLock};
+use crate::locks::{Lock, Mutex, MutexGuard, ReadGuard, RwLock, WriteGuard};
 
 /// A backend around another one. Clones share it: redb owns one, the store keeps one.
 #[derive(Clone)]
@@ -95,11 +95,11 @@ impl Gate {
         self.0.failure.lock()
     }
 
-    fn state(&self) -> Guard<RwLockReadGuard<'_, State>> {
+    fn state(&self) -> ReadGuard<'_, State> {
         self.0.state.read()
     }
 
-    fn change(&self) -> Guard<RwLockWriteGuard<'_, State>> {
+    fn change(&self) -> WriteGuard<'_, State> {
         self.0.state.write()
     }
 
