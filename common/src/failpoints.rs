@@ -42,8 +42,10 @@ pub fn arm() {
     let end = move || {
         if left.fetch_sub(1, Ordering::SeqCst) == 1 {
             eprintln!("fail point {point}");
-            while stalls {
-                std::thread::park();
+            if stalls {
+                loop {
+                    std::thread::park();
+                }
             }
             // No destructor runs, no buffer is written, no connection says goodbye.
             std::process::abort();

@@ -1,6 +1,6 @@
 //! Every lock there is, and the one order in which a thread may take several.
 //!
-//! Nothing here is held over an `await` (a lint of clippy sees to that), and tasks own their state; what is left are
+//! Nothing here is held over an `await` (clippy.toml names the guards), and tasks own their state; what is left are
 //! short critical sections. A debug build looks at each: a lock that is taken while one behind it in the list is held,
 //! or while it is held itself, panics with both names, whether or not another thread comes in between at that moment. A
 //! release build has plain locks of the standard library.
