@@ -1,10 +1,11 @@
 //! Connections to the addresses given: dialled when needed, redialled with backoff, shared by all calls.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handfast_common::ids::{Epoch, LogId, Nonce, Ticket, TxnId};
+use handfast_common::locks::{Lock, Mutex, MutexGuard};
 use handfast_common::rpc::{Connection, DialError, HandshakeError, Hello, Role};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -174,7 +175,7 @@ where
     /// Dials anew for the next call. Calls under way keep their connection.
     pub(crate) fn forget(&self, live: &Arc<Live<Req, Resp>>) {
         for link in &self.links {
-            lock(&link.live).take_if(|current| Arc::ptr_eq(current, live));
+            link.live.lock().take_if(|current| Arc::ptr_eq(current, live));
         }
     }
 }
@@ -188,10 +189,10 @@ where
         Self {
             address,
             role,
-            live: Mutex::new(None),
+            live: Mutex::new(Lock::Live, None),
             dialling: tokio::sync::Mutex::new(Pace { not_before: None, pause: FIRST_PAUSE }),
             attempts: AtomicU64::new(0),
-            failure: Mutex::new(None),
+            failure: Mutex::new(Lock::Failure, None),
             reviving: AtomicBool::new(false),
             load: Load::default(),
         }
@@ -206,7 +207,7 @@ where
     }
 
     fn live(&self) -> Option<Arc<Live<Req, Resp>>> {
-        lock(&self.live).as_ref().filter(|live| !live.connection.is_closed()).map(Arc::clone)
+        self.live.lock().as_ref().filter(|live| !live.connection.is_closed()).map(Arc::clone)
     }
 
     /// The connection, dialled if there is none. Callers that come while one dials share what comes of it.
@@ -217,7 +218,7 @@ where
             return Ok(live);
         }
         if self.attempts.load(Ordering::Relaxed) != before
-            && let Some(failure) = lock(&self.failure).clone()
+            && let Some(failure) = self.failure.lock().clone()
         {
             return Err(failure);
         }
@@ -231,13 +232,13 @@ where
         match dialled {
             Ok(live) => {
                 pace.pause = FIRST_PAUSE;
-                *lock(&self.failure) = None;
-                *lock(&self.live) = Some(Arc::clone(&live));
+                *self.failure.lock() = None;
+                *self.live.lock() = Some(Arc::clone(&live));
                 Ok(live)
             }
             Err(failure) => {
                 pace.pause = (pace.pause * 2).min(LONGEST_PAUSE);
-                *lock(&self.failure) = Some(failure.clone());
+                *self.failure.lock() = Some(failure.clone());
                 Err(failure)
             }
         }
@@ -254,7 +255,7 @@ where
         tracing::debug!(address = self.address, peer = %hello, epoch = hello.epoch, "connected");
         let standing = Standing { sequence: hello.sequence, learned: Instant::now() };
         let address = self.address.clone();
-        let (standing, load) = (Mutex::new(standing), self.load.clone());
+        let (standing, load) = (Mutex::new(Lock::Standing, standing), self.load.clone());
         Ok(Arc::new(Live { connection, address, hello, standing, load }))
     }
 
@@ -267,7 +268,7 @@ where
 
     /// The deadline came first: the last failure says more than that.
     fn no_time(&self) -> Unreached {
-        let known = lock(&self.failure).clone();
+        let known = self.failure.lock().clone();
         known.unwrap_or_else(|| self.unreached(Obstacle::Down, format!("{}: no connection in time", self.address)))
     }
 
@@ -307,7 +308,7 @@ impl<Req, Resp> Live<Req, Resp> {
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
-        lock(&self.standing)
+        self.standing.lock()
     }
 }
 
@@ -329,9 +330,4 @@ fn obstacle_of(error: &DialError) -> Obstacle {
             HandshakeError::Refused(_) | HandshakeError::Closed | HandshakeError::Timeout => Obstacle::Down,
         },
     }
-}
-
-/// What is guarded is a value that is whole at any time.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

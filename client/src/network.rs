@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use handfast_common::ids::{LogId, Name};
+use handfast_common::locks::{Lock, Mutex};
 use handfast_common::messages::Located;
 use handfast_common::rpc::Role;
 use handfast_common::rpc::service::{
@@ -14,7 +15,7 @@ use handfast_common::rpc::service::{
 use tokio::time::Instant;
 
 use crate::error::{Error, NoCoordinator};
-use crate::links::{Links, Live, lock};
+use crate::links::{Links, Live};
 use crate::pool::{Pool, PoolCaps};
 
 /// A connection to a participant.
@@ -48,7 +49,7 @@ impl Default for Network {
         Self {
             participants: Pool::new(Role::Participant, PoolCaps::DEFAULTS),
             coordinators: Pool::new(Role::Coordinator, PoolCaps::DEFAULTS),
-            places: Mutex::default(),
+            places: Mutex::new(Lock::Places, BTreeMap::new()),
         }
     }
 }
@@ -67,7 +68,7 @@ impl Network {
         name: &Name,
         latest: Instant,
     ) -> Result<ToParticipant, NoWay> {
-        let known = lock(&self.places).get(&(log, name.clone())).cloned();
+        let known = self.places.lock().get(&(log, name.clone())).cloned();
         let address = match known {
             Some(address) => address,
             None => self.locate(coordinator, log, name, latest).await?,
@@ -81,7 +82,7 @@ impl Network {
 
     /// The participant is not where it was said to be: ask again.
     pub(crate) fn misplaced(&self, log: LogId, name: &Name) {
-        lock(&self.places).remove(&(log, name.clone()));
+        self.places.lock().remove(&(log, name.clone()));
     }
 
     /// Dials anew for the next call.
@@ -107,7 +108,7 @@ impl Network {
             other => NoWay::Unreached(NoCoordinator::because(other.to_string())),
         })?;
         let address = address.ok_or(NoWay::Unknown(known))?;
-        let mut places = lock(&self.places);
+        let mut places = self.places.lock();
         if places.len() >= MAX_PLACES {
             places.clear();
         }

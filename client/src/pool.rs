@@ -2,9 +2,10 @@
 //! nobody has needed them for a while.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use handfast_common::locks::{Lock, Mutex};
 use handfast_common::rpc::Role;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use tarpc::RequestName;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-use crate::links::{Links, lock};
+use crate::links::Links;
 
 /// The ways to many processes of one role.
 #[derive(Debug)]
@@ -55,12 +56,12 @@ where
     Resp: DeserializeOwned + Send + 'static,
 {
     pub(crate) fn new(role: Role, caps: PoolCaps) -> Self {
-        Self { role, caps, state: Arc::new(Mutex::new(State { ways: BTreeMap::new(), is_swept: false })) }
+        Self { role, caps, state: Arc::new(Mutex::new(Lock::Pool, State { ways: BTreeMap::new(), is_swept: false })) }
     }
 
     /// The way to an address. Nothing is dialled yet.
     pub(crate) fn way(&self, address: &str) -> Arc<Links<Req, Resp>> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let needed = Instant::now();
         if let Some(way) = state.ways.get_mut(address) {
             way.needed = needed;
@@ -73,9 +74,10 @@ where
         let links = Arc::new(Links::new(vec![address.to_owned()], self.role));
         state.ways.insert(address.to_owned(), Way { links: Arc::clone(&links), needed });
         // Outside of a runtime nothing can be dialled either: the first call within one will see to it.
-        if let Ok(runtime) = Handle::try_current()
-            && !std::mem::replace(&mut state.is_swept, true)
-        {
+        let runtime = Handle::try_current().ok().filter(|_| !std::mem::replace(&mut state.is_swept, true));
+        // A runtime that is ending drops what it is given at once, and what is dropped here takes the lock.
+        drop(state);
+        if let Some(runtime) = runtime {
             runtime.spawn(Sweeping { state: Arc::downgrade(&self.state), idle: self.caps.idle }.run());
         }
         links
@@ -83,7 +85,7 @@ where
 
     #[cfg(test)]
     fn addresses(&self) -> Vec<String> {
-        lock(&self.state).ways.keys().cloned().collect()
+        self.state.lock().ways.keys().cloned().collect()
     }
 }
 
@@ -98,7 +100,7 @@ impl<Req, Resp> Sweeping<Req, Resp> {
         loop {
             sleep(self.idle / 2).await;
             let Some(state) = self.state.upgrade() else { return };
-            let mut state = lock(&state);
+            let mut state = state.lock();
             state.ways.retain(|_, way| way.needed.elapsed() < self.idle);
             if state.ways.is_empty() {
                 state.is_swept = false;
@@ -112,7 +114,7 @@ impl<Req, Resp> Sweeping<Req, Resp> {
 impl<Req, Resp> Drop for Sweeping<Req, Resp> {
     fn drop(&mut self) {
         if let Some(state) = self.state.upgrade() {
-            lock(&state).is_swept = false;
+            state.lock().is_swept = false;
         }
     }
 }
@@ -149,5 +151,21 @@ mod tests {
             .await
             .expect("it is closed when idle");
         }
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_holds_nobody_up() {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let handle = runtime.handle().clone();
+            drop(runtime);
+            // It drops at once what is spawned on it, the task that closes what is idle as well.
+            let _inside = handle.enter();
+            let pool = pool(2, 60_000);
+            pool.way("a:1");
+            tell.send(pool.addresses())
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)).expect("a way without waiting"), ["a:1"]);
     }
 }

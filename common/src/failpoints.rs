@@ -2,7 +2,8 @@
 //!
 //! A name is the protocol step it belongs to (`co5` is the coordinator's decision record, `kv2` the prepare record: see
 //! the steps in docs/testing.md) and where in it. The variable [`VARIABLE`] arms one of them for one process:
-//! `co5.before_commit` ends it the first time it gets there, `co5.before_commit=3` the third time.
+//! `co5.before_commit` ends it the first time it gets there, `co5.before_commit=3` the third time;
+//! `co5.before_commit=stall` does not end it but lets the thread that gets there stand still, as a deadlock would.
 
 /// The environment variable that arms a point.
 pub const VARIABLE: &str = "HANDFAST_FAIL_POINT";
@@ -34,11 +35,18 @@ pub fn arm() {
 
     let Ok(text) = std::env::var(VARIABLE) else { return };
     let (name, count) = text.split_once('=').unwrap_or((&text, "1"));
+    let stalls = count == "stall";
+    let count = if stalls { "1" } else { count };
     let left = AtomicU64::new(count.parse().expect("a count behind the name of a fail point"));
     let point = name.to_owned();
     let end = move || {
         if left.fetch_sub(1, Ordering::SeqCst) == 1 {
             eprintln!("fail point {point}");
+            if stalls {
+                loop {
+                    std::thread::park();
+                }
+            }
             // No destructor runs, no buffer is written, no connection says goodbye.
             std::process::abort();
         }

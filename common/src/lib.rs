@@ -7,6 +7,9 @@ pub mod codec;
 pub mod failpoints;
 pub mod ids;
 pub mod limits;
+/// Every lock there is, and their one order.
+#[cfg(any(feature = "rpc", feature = "storage"))]
+pub mod locks;
 pub mod messages;
 pub mod mutants;
 pub mod operation;
@@ -17,3 +20,6 @@ pub mod rpc;
 /// redb files: opening, checking, guarding, and writing in batches.
 #[cfg(feature = "storage")]
 pub mod storage;
+/// Notices what stands still, in debug builds.
+#[cfg(any(feature = "rpc", feature = "storage"))]
+pub mod watchdog;

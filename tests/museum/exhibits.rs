@@ -167,4 +167,13 @@ pub(crate) const EXHIBITS: &[Exhibit] = &[
         file: "simulator/tests/timelines.rs",
         test: "t12b_an_epoch_that_was_only_in_memory",
     },
+    Exhibit {
+        name: "a lock that its holder takes again",
+        what: [
+            "A client's pool started its sweeper with its lock held; a runtime that is ending drops it at once, which locks.",
+            "It lets go before; and debug builds now look at the order of all locks, their own twice included.",
+        ],
+        file: "client/src/pool.rs",
+        test: "a_runtime_that_has_ended_holds_nobody_up",
+    },
 ];

@@ -4,10 +4,12 @@
 
 pub mod figures;
 pub use handfast_simulator::history;
+pub mod killer;
 pub mod ledger;
 pub mod processes;
 pub mod proxied;
 pub mod proxy;
 pub mod servers;
 pub mod settings;
+pub mod soak;
 pub mod world;

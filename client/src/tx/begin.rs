@@ -1,9 +1,10 @@
 //! Opening a transaction, in a task of its own: whoever wanted it may be gone before the answer.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use handfast_common::ids::{Age, Key, Ticket};
+use handfast_common::locks::{Lock, Mutex};
 use handfast_common::messages::{Begin, Begun, Micros, Rejection, Told};
 use handfast_common::rpc::MAX_CALL_TIMEOUT;
 use handfast_common::rpc::service::{CoordinatorServiceRequest as Request, CoordinatorServiceResponse as Response};
@@ -110,7 +111,7 @@ impl Client {
                         caller: rand::random(),
                         deadline: deadline.min(sent + Duration::from(total).min(MAX_CALL_TIMEOUT)),
                         trace: None,
-                        progress: Mutex::new(Progress::default()),
+                        progress: Mutex::new(Lock::Progress, Progress::default()),
                     };
                     let (work, runtime) = (Work { inner: Arc::new(inner) }, Handle::current());
                     let owner = Owner { work, key, ticket, age, begun, runtime, _under_way: live.under_way() };

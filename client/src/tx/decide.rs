@@ -16,7 +16,6 @@ use super::work::Inner;
 use super::{Committed, Owner};
 use crate::client::call_until;
 use crate::error::NoCoordinator;
-use crate::links::lock;
 use crate::report::{Outcome, Report};
 use crate::retry::Backoff;
 use crate::submitting::{GRACE, Sent, Settled, send};
@@ -34,7 +33,7 @@ enum Decided {
 impl Owner {
     /// Commits, or rolls back where it can't.
     pub(super) async fn commit(self: Arc<Self>) -> Result<Committed, CommitError> {
-        let worked = lock(&self.work.inner.progress).end_with_commit();
+        let worked = self.work.inner.progress.lock().end_with_commit();
         let late = Instant::now() >= self.work.inner.deadline;
         let worked = match worked {
             Ok(worked) if !late => worked,

@@ -10,7 +10,6 @@ use tokio::time::{Instant, timeout_at};
 use super::error::OperationError;
 use super::progress::Waited;
 use super::work::Inner;
-use crate::links::lock;
 use crate::network::{NoWay, ToParticipant};
 use crate::retry::Backoff;
 use crate::submitting::PATIENCE;
@@ -38,7 +37,7 @@ const MAX_HOPELESS: u32 = 3;
 impl Inner {
     /// Sends an operation until it is answered or the transaction's time is over.
     pub(super) async fn run(&self, participant: Name, work: Payload) -> Result<Payload, OperationError> {
-        let number = lock(&self.progress).begin(&participant)?;
+        let number = self.progress.lock().begin(&participant)?;
         let mut waiting = Waiting { inner: self, participant: &participant, how: Waited::Settled };
         let operation = OperationId { caller: self.caller, number };
         let mut backoff = Backoff::new();
@@ -116,7 +115,7 @@ impl Inner {
             self.client.network.misplaced(self.xid.log, participant);
             return Sent::NotCarriedOut(format!("participant '{}' answers in its place", from.name));
         }
-        let mut progress = lock(&self.progress);
+        let mut progress = self.progress.lock();
         if let Err(reason) = progress.recognize(&from) {
             return Sent::Ended(Err(OperationError::Doomed(reason)));
         }
@@ -140,13 +139,13 @@ impl Inner {
     }
 
     fn doom(&self, reason: Reason) -> OperationError {
-        lock(&self.progress).doom(reason.clone());
+        self.progress.lock().doom(reason.clone());
         OperationError::Doomed(reason)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        lock(&self.inner.progress).waited(self.participant, self.how);
+        self.inner.progress.lock().waited(self.participant, self.how);
     }
 }

@@ -1,8 +1,9 @@
 //! Working in a transaction that somebody else began.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use handfast_common::locks::{Lock, Mutex};
 use handfast_common::messages::Told;
 use handfast_common::outcome::{Outcome, Reason, ReasonKind};
 
@@ -12,7 +13,6 @@ use super::work::{Inner, Work};
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::NoCoordinator;
-use crate::links::lock;
 
 /// A transaction that somebody else began, for working in it: what can be done is [`Work`]'s.
 ///
@@ -41,7 +41,7 @@ impl Client {
             caller: rand::random(),
             deadline: context.deadline(),
             trace: context.trace().map(str::to_owned),
-            progress: Mutex::new(progress),
+            progress: Mutex::new(Lock::Progress, progress),
         };
         Joined { work: Work { inner: Arc::new(inner) } }
     }
@@ -55,7 +55,7 @@ impl Joined {
     /// See [`DoomError`]: then the answer to the caller must see to it that it does not commit.
     pub async fn doom(&self) -> Result<(), DoomError> {
         let inner = Arc::clone(&self.work.inner);
-        lock(&inner.progress).doom(Reason::new(ReasonKind::RolledBack, "by a service that took part"));
+        inner.progress.lock().doom(Reason::new(ReasonKind::RolledBack, "by a service that took part"));
         let telling = tokio::spawn(async move { inner.roll_back().await });
         match telling.await {
             Ok(Ok(Told::Outcome { outcome: Outcome::Aborted(_), .. })) => Ok(()),

@@ -25,7 +25,6 @@ pub use joined::Joined;
 pub use work::Work;
 
 use crate::balance::UnderWay;
-use crate::links::lock;
 
 /// An open transaction of one's own: what can be done in it is [`Work`]'s.
 ///
@@ -93,7 +92,7 @@ impl Tx {
     /// Rolls it back; nothing of it ever happens. Returns when the coordinator has confirmed it, or after two seconds
     /// or at the end of its time: then the locks go by the idle limit.
     pub async fn rollback(self) {
-        if lock(&self.work().inner.progress).end() {
+        if self.work().inner.progress.lock().end() {
             self.owner.roll_back().await;
         }
     }
@@ -113,7 +112,7 @@ impl Deref for Tx {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if lock(&self.work.inner.progress).end() {
+        if self.work.inner.progress.lock().end() {
             drop(self.spawn_rollback());
         }
     }

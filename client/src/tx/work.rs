@@ -1,12 +1,13 @@
 //! What can be done in an open transaction, by whoever began it and by whoever joined it.
 
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use handfast_common::codec;
 use handfast_common::ids::{Name, Xid};
 use handfast_common::limits::{MAX_OPERATIONS, MAX_TRANSACTION_BYTES};
+use handfast_common::locks::Mutex;
 use handfast_common::operation::{self, Add, Check, OnKey, Operation, Put, Read, Value};
 use handfast_common::outcome::{Payload, Reason};
 use serde::Deserialize;
@@ -16,7 +17,6 @@ use super::error::OperationError;
 use super::progress::Progress;
 use crate::client::Client;
 use crate::context::Context;
-use crate::links::lock;
 use crate::network::ToCoordinator;
 
 /// An open transaction, for working in it.
@@ -63,7 +63,7 @@ impl Work {
     /// Why it can't commit any more, if that is known here.
     #[must_use]
     pub fn doomed(&self) -> Option<Reason> {
-        lock(&self.inner.progress).doomed()
+        self.inner.progress.lock().doomed()
     }
 
     /// What another service needs to work in this transaction: its header value is
@@ -71,7 +71,7 @@ impl Work {
     /// is refused.
     #[must_use]
     pub fn context(&self) -> Context {
-        lock(&self.inner.progress).share();
+        self.inner.progress.lock().share();
         let Inner { xid, address, deadline, trace, .. } = &*self.inner;
         Context::new(*xid, address.clone(), *deadline, trace.clone())
     }

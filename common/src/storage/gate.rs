@@ -12,9 +12,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
+
+use crate::locks::{Lock, Mutex, MutexGuard, ReadGuard, RwLock, WriteGuard};
 
 /// A backend around another one. Clones share it: redb owns one, the store keeps one.
 #[derive(Clone)]
@@ -50,11 +52,11 @@ impl Gate {
     pub(crate) fn holding(backend: Box<dyn StorageBackend>) -> io::Result<Self> {
         let there = backend.len()?;
         let held = Held { there, len: there, pages: BTreeMap::new(), steps: Vec::new() };
-        Ok(Self::new(State::Holding(backend, Box::new(Mutex::new(held)))))
+        Ok(Self::new(State::Holding(backend, Box::new(Mutex::new(Lock::GateHeld, held)))))
     }
 
     fn new(state: State) -> Self {
-        Self(Arc::new(Inner { state: RwLock::new(state), failure: Mutex::new(None) }))
+        Self(Arc::new(Inner { state: RwLock::new(Lock::Gate, state), failure: Mutex::new(Lock::GateFailure, None) }))
     }
 
     /// Writes what was held, in the order and with the syncs that redb asked for, and lets all through from now on.
@@ -62,7 +64,7 @@ impl Gate {
         let mut state = self.change();
         match std::mem::replace(&mut *state, State::Shut) {
             State::Holding(backend, held) => {
-                let held = held.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let held = held.into_inner();
                 for step in held.steps {
                     match step {
                         Step::Write(offset, bytes) => backend.write(offset, &bytes)?,
@@ -90,15 +92,15 @@ impl Gate {
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
-        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.failure.lock()
     }
 
-    fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> ReadGuard<'_, State> {
+        self.0.state.read()
     }
 
-    fn change(&self) -> RwLockWriteGuard<'_, State> {
-        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self) -> WriteGuard<'_, State> {
+        self.0.state.write()
     }
 
     fn noted<T>(&self, doing: &'static str, result: io::Result<T>) -> io::Result<T> {
@@ -126,7 +128,7 @@ impl fmt::Debug for Gate {
 impl StorageBackend for Gate {
     fn len(&self) -> io::Result<u64> {
         match &*self.state() {
-            State::Holding(_, held) => Ok(lock(held).len),
+            State::Holding(_, held) => Ok(held.lock().len),
             State::Open(backend) => self.noted("ask for the length", backend.len()),
             State::Shut => Err(shut()),
         }
@@ -134,7 +136,7 @@ impl StorageBackend for Gate {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match &*self.state() {
-            State::Holding(backend, held) => self.noted("read", lock(held).read(backend.as_ref(), offset, out)),
+            State::Holding(backend, held) => self.noted("read", held.lock().read(backend.as_ref(), offset, out)),
             State::Open(backend) => self.noted("read", backend.read(offset, out)),
             State::Shut => Err(shut()),
         }
@@ -143,7 +145,7 @@ impl StorageBackend for Gate {
     fn set_len(&self, len: u64) -> io::Result<()> {
         match &*self.state() {
             State::Holding(_, held) => {
-                lock(held).set_len(len);
+                held.lock().set_len(len);
                 Ok(())
             }
             State::Open(backend) => self.noted("set the length", backend.set_len(len)),
@@ -154,7 +156,7 @@ impl StorageBackend for Gate {
     fn sync_data(&self) -> io::Result<()> {
         match &*self.state() {
             State::Holding(_, held) => {
-                lock(held).steps.push(Step::Sync);
+                held.lock().steps.push(Step::Sync);
                 Ok(())
             }
             State::Open(backend) => self.noted("sync", backend.sync_data()),
@@ -164,7 +166,7 @@ impl StorageBackend for Gate {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         match &*self.state() {
-            State::Holding(backend, held) => self.noted("read", lock(held).write(backend.as_ref(), offset, data)),
+            State::Holding(backend, held) => self.noted("read", held.lock().write(backend.as_ref(), offset, data)),
             State::Open(backend) => self.noted("write", backend.write(offset, data)),
             State::Shut => Err(shut()),
         }
@@ -271,10 +273,6 @@ impl Held {
         }
         Ok(page)
     }
-}
-
-fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn shut() -> io::Error {

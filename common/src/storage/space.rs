@@ -10,13 +10,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FallocateFlags;
 
 use super::error::StorageError;
 use super::folder::Folder;
+use crate::locks::{Lock, Mutex};
 
 /// Levels of free space, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +85,7 @@ impl Space {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(source) => return Err(StorageError::from_io(&ballast, "look at the ballast", source)),
         };
-        let state = Mutex::new(State { looked: Instant::now(), held });
+        let state = Mutex::new(Lock::Space, State { looked: Instant::now(), held });
         let space = Self { options, probe, ballast, room: AtomicBool::new(false), state };
         space.refresh_now();
         Ok(space)
@@ -101,24 +101,22 @@ impl Space {
     ///
     /// Rarely, when the ballast comes or goes, this syncs a file: call it where that may wait, not in an owner task.
     pub fn refresh(&self) -> bool {
-        match self.state.try_lock() {
-            Ok(mut state) if state.looked.elapsed() >= self.options.every => self.look(&mut state),
-            Ok(_) | Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Poisoned(poisoned)) => self.look(&mut poisoned.into_inner()),
+        if let Some(mut state) = self.state.try_lock().filter(|state| state.looked.elapsed() >= self.options.every) {
+            self.look(&mut state);
         }
         self.has_room()
     }
 
     /// Asks the disk now.
     pub fn refresh_now(&self) -> bool {
-        self.look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.look(&mut self.state.lock());
         self.has_room()
     }
 
     /// Whether the ballast is in place.
     #[must_use]
     pub fn holds_ballast(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).held
+        self.state.lock().held
     }
 
     fn look(&self, state: &mut State) {

@@ -5,8 +5,8 @@
 //! is written any more, and the process is expected to [`stop`](super::guard::stop).
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
@@ -24,6 +24,7 @@ use super::mark::Mark;
 use super::meta::Meta;
 use super::opening::{self, Verified};
 use super::steps::{FileSteps, RealSteps};
+use crate::locks::{Lock, Mutex};
 use crate::mutants::{self, Mutant};
 
 /// How a commit reaches the disk.
@@ -194,7 +195,7 @@ impl Store {
         let store = Self {
             database: Some(database),
             gate,
-            hint: Mutex::new(hint),
+            hint: Mutex::new(Lock::Hint, hint),
             shut: AtomicBool::new(false),
             meta,
             file,
@@ -344,7 +345,7 @@ impl Store {
     }
 
     fn save_hint(&self, commit: Commit) -> Result<(), StorageError> {
-        let mut hint = self.hint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hint = self.hint.lock();
         let Some(hint) = hint.as_mut() else { return Ok(()) };
         let bytes = hint::encode(self.meta.identity, commit);
         hint.save(&bytes).map_err(|e| StorageError::from_io(&self.file, "write the head hint", e))

@@ -7,12 +7,14 @@
 use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::error::StorageError;
 use super::guard::protect;
+use crate::locks::{Lock, Mutex, MutexGuard};
+use crate::watchdog::{Sign, watch};
 
 /// What writes a batch. It lives on the worker's thread.
 pub trait BatchWriter: Send + 'static {
@@ -129,10 +131,11 @@ impl<W: BatchWriter> Worker<W> {
         on_fatal: impl FnOnce(StorageError) + Send + 'static,
     ) -> Result<Self, StorageError> {
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue::new()),
+            queue: Mutex::new(Lock::LogQueue, Queue::new()),
             wake: Condvar::new(),
             caps,
             counters: Counters::default(),
+            steps: AtomicU64::new(0),
             weigh: W::bytes,
         });
         let label = PathBuf::from(name);
@@ -144,6 +147,7 @@ impl<W: BatchWriter> Worker<W> {
                 move || run(&of_thread, &label, writer, on_done, on_fatal)
             })
             .map_err(|source| StorageError::from_io(&label, "start a thread", source))?;
+        watch(&format!("the thread {name}"), signs(Arc::downgrade(&shared)));
         Ok(Self { submitter: Submitter(shared), thread: Some(thread) })
     }
 
@@ -242,6 +246,8 @@ struct Shared<Item> {
     wake: Condvar,
     caps: Caps,
     counters: Counters,
+    /// Counts the beginning and the end of each batch: odd while one is written.
+    steps: AtomicU64,
     weigh: fn(&Item) -> usize,
 }
 
@@ -263,7 +269,7 @@ impl<Item> Queue<Item> {
 
 impl<Item> Shared<Item> {
     fn queue(&self) -> MutexGuard<'_, Queue<Item>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// Waits for a batch; `None` when all is written and no more comes.
@@ -274,7 +280,7 @@ impl<Item> Shared<Item> {
                 if queue.ended {
                     return None;
                 }
-                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = queue.wait(&self.wake);
                 continue;
             }
             let waited = queue.since.elapsed();
@@ -283,7 +289,7 @@ impl<Item> Shared<Item> {
                 return Some(self.take(&mut queue));
             }
             let left = self.caps.ride_delay - waited;
-            queue = self.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue = queue.wait_timeout(&self.wake, left);
         }
     }
 
@@ -308,6 +314,19 @@ impl<Item> Shared<Item> {
     }
 }
 
+/// How a watchdog sees that the thread gets on with what is queued.
+fn signs<Item: Send + 'static>(shared: Weak<Shared<Item>>) -> impl FnMut() -> Sign {
+    let mut last = None;
+    move || {
+        let Some(shared) = shared.upgrade() else { return Sign::Ended };
+        let steps = shared.steps.load(Ordering::Relaxed);
+        let moved = last.replace(steps) != Some(steps);
+        // Whoever has the queue now is at it; should it be for ever, nothing moves.
+        let is_idle = steps.is_multiple_of(2) && shared.queue.try_lock().is_some_and(|queue| queue.items.is_empty());
+        if moved || is_idle { Sign::Moves } else { Sign::Stands }
+    }
+}
+
 fn run<W: BatchWriter>(
     shared: &Shared<W::Item>,
     label: &std::path::Path,
@@ -320,6 +339,7 @@ fn run<W: BatchWriter>(
         let forced = batch.iter().any(|(_, urgency)| *urgency == Urgency::Force);
         let items = batch.into_iter().map(|(item, _)| item).collect();
         // A panic of the writer or the callback is an unknown outcome as well.
+        shared.steps.fetch_add(1, Ordering::Relaxed);
         let written = protect(label, || {
             let receipt = writer.write(items)?;
             shared.counters.batches.fetch_add(1, Ordering::Relaxed);
@@ -328,6 +348,7 @@ fn run<W: BatchWriter>(
             on_done(receipt);
             Ok(())
         });
+        shared.steps.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = written {
             mem::forget(writer);
             let left = {

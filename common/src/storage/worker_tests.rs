@@ -1,5 +1,6 @@
 //! Tests.
 
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;

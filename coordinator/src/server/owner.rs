@@ -18,6 +18,7 @@ use handfast_common::rpc::service::{
 };
 use handfast_common::rpc::{Caps, ConnectionId, Connections, Event as Wire, Listener, RequestId, Timers};
 use handfast_common::storage::{Space, StorageError};
+use handfast_common::watchdog::{self, Beat};
 
 use super::peers::{HANG_UP_PAUSE, Meaning, Own, Peers};
 use super::{DRAIN, Options, ServeError, fail_points};
@@ -27,10 +28,18 @@ use crate::protocol::{Coordinator, Effect, Input, ReplyTo, Timer};
 /// Everything that can happen, in one queue.
 pub(super) enum Event {
     Wire(Wire<Request, Response>),
-    Peer { name: Name, generation: u64, event: super::peers::Told },
+    Peer {
+        name: Name,
+        generation: u64,
+        event: super::peers::Told,
+    },
     Forced(RecordNumber),
     Fatal(StorageError),
-    Space { room: bool },
+    Space {
+        room: bool,
+    },
+    /// Whether somebody takes from the queue: taken, it has had its effect.
+    Beat(#[expect(dead_code, reason = "its drop is the answer")] Beat),
 }
 
 /// Events taken in one turn: their effects reach the log as one batch.
@@ -110,6 +119,8 @@ impl Owner {
         let (identity, epoch, nonce, _) = machine.standing();
         let own = Own { log: identity, epoch, nonce, name };
         watch_space(space, deliver.clone());
+        let beat = deliver.clone();
+        watchdog::watch("the coordinator's owner task", watchdog::beats(move |b| beat.send(Event::Beat(b)).is_ok()));
         Ok(Self {
             machine,
             log,
@@ -199,6 +210,7 @@ impl Owner {
                 Event::Wire(wire) => self.on_wire(wire),
                 Event::Forced(upto) => self.take_in(Input::RecordsForced { upto }),
                 Event::Space { room } => self.take_in(Input::SpaceChanged { room }),
+                Event::Beat(_) => {}
                 Event::Fatal(error) => self.stopped = Some(ServeError::Storage(error)),
                 Event::Peer { name, generation, event } => match self.peers.understand(&name, generation, event) {
                     Meaning::Connected => self.take_in(Input::PeerConnected { name }),

@@ -27,11 +27,12 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use handfast_common::failpoints;
 use handfast_common::ids::{ContentHash, Incarnation, Key, StoreId, Xid};
+use handfast_common::locks::{Lock, Mutex};
 use handfast_common::messages::{AskValues, OnePhaseResult, ValuePage};
 use handfast_common::outcome::{Reason, Vote};
 use handfast_common::storage::{self, Caps, Counters, Folder, Space, StorageError, Store, Worker};
@@ -353,7 +354,7 @@ type Tell = Box<dyn FnOnce(StorageError) + Send>;
 
 impl Fatal {
     fn new(tell: impl FnOnce(StorageError) + Send + 'static) -> Self {
-        Self { raised: AtomicBool::new(false), tell: Mutex::new(Some(Box::new(tell))) }
+        Self { raised: AtomicBool::new(false), tell: Mutex::new(Lock::Fatal, Some(Box::new(tell))) }
     }
 
     fn is_raised(&self) -> bool {
@@ -362,7 +363,7 @@ impl Fatal {
 
     fn raise(&self, error: StorageError) {
         self.raised.store(true, Ordering::Release);
-        let tell = self.tell.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let tell = self.tell.lock().take();
         if let Some(tell) = tell {
             tell(error);
         }

@@ -26,6 +26,7 @@ use handfast_common::rpc::{
     ConnectionId, Connections, Event as Wire, Hello, Listener, RequestId, Role, Timers, Versions,
 };
 use handfast_common::storage::StorageError;
+use handfast_common::watchdog::{self, Beat};
 
 use super::links::{Call, Links, Told};
 use super::listing::{self, Doubts};
@@ -37,9 +38,17 @@ use crate::resource::{Committed, ParticipantLog, ResourceManager, Work};
 /// Everything that can happen, in one queue.
 pub(super) enum Event {
     Wire(Wire<Request, Response>),
-    Link { address: String, event: Told },
-    Peer { address: String, event: peers::Told },
+    Link {
+        address: String,
+        event: Told,
+    },
+    Peer {
+        address: String,
+        event: peers::Told,
+    },
     Fatal(StorageError),
+    /// Whether somebody takes from the queue: taken, it has had its effect.
+    Beat(#[expect(dead_code, reason = "its drop is the answer")] Beat),
 }
 
 /// Both ends of it.
@@ -96,6 +105,9 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
         for branch in machine.branches().filter(|branch| branch.state == "in-doubt") {
             doubts.begins(branch.xid);
         }
+        let beat = deliver.clone();
+        let watched = format!("the owner task of participant {}", config.name);
+        watchdog::watch(&watched, watchdog::beats(move |b| beat.send(Event::Beat(b)).is_ok()));
         let mut timers = Timers::new();
         timers.set(Alarm::Register, REGISTER_EVERY, true);
         Self {
@@ -188,6 +200,7 @@ impl<R: ResourceManager + ParticipantLog> Owner<R> {
                         self.facts.push_back(Input::PeerAnswered { xid, from, answer });
                     }
                 }
+                Event::Beat(_) => {}
                 Event::Fatal(error) => self.stopped = Some(ServeError::Storage(error)),
             }
         }
